@@ -1,0 +1,1 @@
+"""Tensors: the fractal and its engine."""

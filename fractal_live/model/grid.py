@@ -1,0 +1,105 @@
+"""Bars as the arrays that the model reads: notes on a padded grid of steps, and what is visible of them.
+
+Each bar takes a whole number of half bars of eight steps; steps past the bar's end stay empty.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import numpy.typing as npt
+
+from fractal_live.model.config import HALF_STEPS
+from fractal_live.music.meter import TICKS_PER_STEP
+from fractal_live.music.notes import Bar
+from fractal_live.music.plan import HIGH, LOW
+
+FloatArray = npt.NDArray[np.float32]
+IntArray = npt.NDArray[np.int64]
+
+
+def padded_steps(steps_per_bar: int) -> int:
+    """The steps a bar takes on the padded grid."""
+    return -(-steps_per_bar // HALF_STEPS) * HALF_STEPS
+
+
+def bar_starts(bars: Sequence[Bar]) -> IntArray:
+    """The first step of each bar, and the step after the last: (bars + 1,)."""
+    return np.cumsum([0, *(padded_steps(bar.meter.steps_per_bar) for bar in bars)])
+
+
+def grid_notes(bars: Sequence[Bar]) -> IntArray:
+    """The notes of consecutive bars that lie on the grid: (N, 4) of step, pitch, velocity, duration in
+    steps, sorted by step, then pitch. A note that is struck again in a later bar ends there."""
+    notes: list[list[int]] = []
+    open_note: dict[int, list[int]] = {}
+    for start, bar in zip(bar_starts(bars).tolist(), bars, strict=False):
+        for note in bar.notes:
+            step = start + note.onset_tick // TICKS_PER_STEP
+            before = open_note.get(note.pitch)
+            if before is not None:
+                before[3] = min(before[3], step - before[0])
+            row = [step, note.pitch, note.velocity, note.duration_ticks // TICKS_PER_STEP]
+            notes.append(row)
+            open_note[note.pitch] = row
+    return np.array(notes, dtype=np.int64).reshape(-1, 4)
+
+
+def visible_content(notes: IntArray, order: IntArray, steps: int) -> FloatArray:
+    """What each step holds, seen from its own half bar: (steps, 3, 128) of onset, velocity/127 and
+    remaining steps/16. notes (N, 4) as in Song. A tie from another half bar is drawn only if that half bar is
+    opened earlier, so that content never tells of what is still to be made."""
+    content = np.zeros((steps, 3, 128), dtype=np.float32)
+    if not len(notes):
+        return content
+    onset, pitch, velocity, duration = notes.T
+    length = np.minimum(duration, steps - onset)
+    note = np.repeat(np.arange(len(notes)), length)
+    offset = np.arange(len(note)) - np.repeat(np.cumsum(length) - length, length)
+    step = onset[note] + offset
+    home, here = onset[note] // HALF_STEPS, step // HALF_STEPS
+    is_seen = (home == here) | (order[home] < order[here])
+    remaining = np.minimum(duration[note] - offset, 16) / 16
+    content[step[is_seen], 2, pitch[note[is_seen]]] = remaining[is_seen]
+    content[onset, 0, pitch] = 1
+    content[onset, 1, pitch] = velocity / 127
+    return content
+
+
+def remaining_onsets(notes: IntArray, steps: int) -> IntArray:
+    """Before each step, how many onsets its half bar still has to come: (steps,)."""
+    struck = np.bincount(notes[:, 0], minlength=steps)[:steps].reshape(-1, HALF_STEPS)
+    left = struck.sum(1, keepdims=True) - np.cumsum(struck, axis=1) + struck
+    return left.reshape(-1).astype(np.int64)
+
+
+def steps_left(is_valid: npt.NDArray[np.bool_]) -> IntArray:
+    """At each step, how many valid steps its half bar still has, itself counted: (steps,)."""
+    halves = is_valid.reshape(-1, HALF_STEPS)
+    return np.cumsum(halves[:, ::-1], axis=1)[:, ::-1].reshape(-1).astype(np.int64)
+
+
+def scaled_plan(plan: FloatArray) -> FloatArray:
+    """Plan in units to 0..1 by each attribute's range, clipped; NaN stays NaN."""
+    return np.clip((plan - LOW) / (HIGH - LOW), 0, 1).astype(np.float32)
+
+
+def limit_chords(notes: IntArray, most: int) -> IntArray:
+    """Of a step with more than `most` notes, the lowest and the loudest stay."""
+    counts = np.bincount(notes[:, 0]) if len(notes) else np.zeros(1, dtype=np.int64)
+    if counts.max() <= most:
+        return notes
+    kept = []
+    for step in np.unique(notes[:, 0]):
+        chord = notes[notes[:, 0] == step]
+        if len(chord) > most:
+            loudest = np.argsort(-chord[1:, 2], kind="stable")[: most - 1]
+            chord = np.concatenate([chord[:1], chord[1:][np.sort(loudest)]])
+        kept.append(chord)
+    return np.concatenate(kept)
+
+
+def unscaled_plan(plan: FloatArray) -> FloatArray:
+    """The inverse of `scaled_plan` inside the ranges."""
+    return (plan * (HIGH - LOW) + LOW).astype(np.float32)

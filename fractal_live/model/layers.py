@@ -1,0 +1,202 @@
+"""What every level is made of: AdaLN blocks in a trunk, the step encoder, the guide encoder."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from fractal_live.model.attention import attend, rotate
+from fractal_live.model.config import CHROMA_LEVELS, MAX_HALF_ONSETS, LevelConfig, ModelConfig
+from fractal_live.music.plan import ATTRIBUTES
+
+PLAN_COLUMNS = len(ATTRIBUTES)
+
+
+@dataclass(slots=True)
+class KVCache:
+    """Keys and values that a trunk's blocks have seen, one pair per block: (B, H, T, D)."""
+
+    keys: list[Tensor] = field(default_factory=list)
+    values: list[Tensor] = field(default_factory=list)
+
+    def joined(self, block: int, k: Tensor, v: Tensor, is_kept: bool) -> tuple[Tensor, Tensor]:
+        """Past and present of a block; the present is remembered when `is_kept`."""
+        if block < len(self.keys):
+            k = torch.cat([self.keys[block], k], dim=2)
+            v = torch.cat([self.values[block], v], dim=2)
+        if is_kept:
+            if block < len(self.keys):
+                self.keys[block], self.values[block] = k, v
+            else:
+                self.keys.append(k)
+                self.values.append(v)
+        return k, v
+
+    def keep_last(self, length: int) -> None:
+        """Forgets all but the newest `length` tokens."""
+        self.keys = [k[:, :, -length:] for k in self.keys]
+        self.values = [v[:, :, -length:] for v in self.values]
+
+    def __len__(self) -> int:
+        return self.keys[0].shape[2] if self.keys else 0
+
+
+class AdaLN(nn.Module):
+    """Layer norm whose scale and shift come from the condition (Peebles & Xie 2023, DiT)."""
+
+    def __init__(self, dim: int, cond_dim: int) -> None:
+        super().__init__()
+        self.norm = nn.LayerNorm(dim, elementwise_affine=False)
+        self.modulation = nn.Linear(cond_dim, 2 * dim)
+        nn.init.zeros_(self.modulation.weight)
+        nn.init.zeros_(self.modulation.bias)
+
+    def forward(self, x: Tensor, cond: Tensor) -> Tensor:
+        scale, shift = self.modulation(cond).chunk(2, dim=-1)
+        out: Tensor = self.norm(x) * (1 + scale) + shift
+        return out
+
+
+class Block(nn.Module):
+    def __init__(self, dim: int, heads: int, cond_dim: int, mlp_ratio: int) -> None:
+        super().__init__()
+        self.heads = heads
+        self.norm_attention = AdaLN(dim, cond_dim)
+        self.qkv = nn.Linear(dim, 3 * dim, bias=False)
+        self.out = nn.Linear(dim, dim, bias=False)
+        self.norm_mlp = AdaLN(dim, cond_dim)
+        self.mlp_in = nn.Linear(dim, mlp_ratio * dim)
+        self.mlp_out = nn.Linear(mlp_ratio * dim, dim)
+
+    def forward(
+        self,
+        x: Tensor,
+        cond: Tensor,
+        positions: Tensor,
+        mask: Tensor | None,
+        cache: tuple[KVCache, int, bool] | None = None,
+    ) -> Tensor:
+        B, T, C = x.shape
+        qkv = self.qkv(self.norm_attention(x, cond)).view(B, T, 3, self.heads, C // self.heads)
+        q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
+        q, k = rotate(q, positions), rotate(k, positions)
+        if cache is not None:
+            store, index, is_kept = cache
+            k, v = store.joined(index, k, v, is_kept)
+        attended = attend(q, k, v, mask).transpose(1, 2).reshape(B, T, C)
+        x = x + self.out(attended)
+        hidden: Tensor = x + self.mlp_out(F.gelu(self.mlp_in(self.norm_mlp(x, cond)), approximate="tanh"))
+        return hidden
+
+
+class Trunk(nn.Module):
+    """A level's transformer: blocks and a final AdaLN, all under the same condition."""
+
+    def __init__(self, level: LevelConfig, cond_dim: int, mlp_ratio: int) -> None:
+        super().__init__()
+        self.blocks = nn.ModuleList(
+            Block(level.embed_dim, level.num_heads, cond_dim, mlp_ratio) for _ in range(level.num_blocks)
+        )
+        self.norm = AdaLN(level.embed_dim, cond_dim)
+
+    def forward(
+        self,
+        x: Tensor,
+        cond: Tensor,
+        positions: Tensor,
+        mask: Tensor | None = None,
+        cache: KVCache | None = None,
+        is_kept: bool = True,
+    ) -> Tensor:
+        """x (B, T, C), cond (B, T or 1, cond_dim), positions (T,) or (B, T), mask (B or 1, 1, Tq, Tk) True
+        where seen. With a cache the keys are those it holds, then x's own, which stay if `is_kept`."""
+        for index, block in enumerate(self.blocks):
+            x = block(x, cond, positions, mask, None if cache is None else (cache, index, is_kept))
+        out: Tensor = self.norm(x, cond)
+        return out
+
+
+class StepEncoder(nn.Module):
+    """What one step holds, as a vector: two convolutions that sweep the pitch axis (kernel 12, an
+    octave), so that a shape is recognised at any transposition, then a projection."""
+
+    STRIDE = 4
+
+    def __init__(self, config: ModelConfig) -> None:
+        super().__init__()
+        wide = config.conv_channels
+        self.sweep = nn.Conv1d(3, wide, kernel_size=12, stride=self.STRIDE, padding=4)
+        self.refine = nn.Conv1d(wide, 16, kernel_size=3, padding=1)
+        self.project = nn.Linear(16 * (128 // self.STRIDE), config.step_dim)
+
+    def forward(self, content: Tensor) -> Tensor:
+        """content (B, T, 3, 128): onset, velocity/127 at the onset, remaining steps/16 of what sounds.
+        Returns (B, T, step_dim)."""
+        B, T = content.shape[:2]
+        swept = F.gelu(self.sweep(content.reshape(B * T, 3, 128)))
+        out: Tensor = self.project(F.gelu(self.refine(swept)).flatten(1)).view(B, T, -1)
+        return out
+
+
+class BarPlace(nn.Module):
+    """Where in the bar a token begins, and how long that bar is: flexible bar embedding. It is added
+    to masked tokens as to all others."""
+
+    def __init__(self, dim: int, max_bar_len: int) -> None:
+        super().__init__()
+        self.step = nn.Embedding(max_bar_len, dim)
+        self.length = nn.Embedding(max_bar_len + 1, dim)
+        for table in (self.step, self.length):
+            nn.init.normal_(table.weight, std=0.02)
+
+    def forward(self, step_in_bar: Tensor, bar_len: Tensor) -> Tensor:
+        out: Tensor = self.step(step_in_bar) + self.length(bar_len)
+        return out
+
+
+@dataclass(frozen=True, slots=True)
+class Guides:
+    """The guiding values of tokens (B, T): plan row (B, T, 6) scaled to 0..1 with NaN unknown, chroma
+    levels (B, T, 12) int, remaining onsets of the half bar (B, T) int, steps left in it (B, T) int.
+    `plan_given`, `chroma_given` (B,) bool: False hides the value from the whole sample (guidance)."""
+
+    plan: Tensor
+    chroma: Tensor | None
+    remaining: Tensor | None
+    steps_left: Tensor | None
+    plan_given: Tensor
+    chroma_given: Tensor
+
+
+class GuideEncoder(nn.Module):
+    """Guiding values to one vector per token. What is not given is a learned null."""
+
+    def __init__(self, config: ModelConfig, has_chroma: bool) -> None:
+        super().__init__()
+        dim = config.guide_dim
+        self.plan = nn.Linear(2 * PLAN_COLUMNS, dim)
+        self.plan_null = nn.Parameter(torch.zeros(dim))
+        self.mix = nn.Linear(dim, dim)
+        if has_chroma:
+            self.chroma = nn.Linear(12 * CHROMA_LEVELS, dim)
+            self.chroma_null = nn.Parameter(torch.zeros(dim))
+            self.remaining = nn.Embedding(MAX_HALF_ONSETS + 1, dim)
+            self.pace = nn.Linear(2, dim)
+
+    def forward(self, guides: Guides) -> Tensor:
+        known = ~torch.isnan(guides.plan)
+        cells = torch.cat([torch.nan_to_num(guides.plan), known.to(guides.plan.dtype)], dim=-1)
+        plan_given = guides.plan_given[:, None, None]
+        out = torch.where(plan_given, self.plan(cells), self.plan_null)
+        if guides.chroma is not None and guides.remaining is not None and guides.steps_left is not None:
+            levels = F.one_hot(guides.chroma, CHROMA_LEVELS).flatten(-2).to(cells.dtype)
+            left = guides.steps_left.to(cells.dtype)
+            pace = torch.stack([guides.remaining / left.clamp(min=1), left / 8], dim=-1).to(cells.dtype)
+            remaining = self.remaining(guides.remaining.clamp(0, MAX_HALF_ONSETS))
+            given = self.chroma(levels) + remaining + self.pace(pace)
+            out = out + torch.where(guides.chroma_given[:, None, None], given, self.chroma_null)
+        mixed: Tensor = self.mix(F.silu(out))
+        return mixed
