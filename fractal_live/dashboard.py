@@ -1,0 +1,371 @@
+"""The terminal's view of the show: one state in, one frame of text out, never taller than the terminal.
+
+Reads nothing by itself and decides nothing; `docs/draw_dashboard.py` draws the README's picture with it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import math
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from itertools import groupby
+from operator import itemgetter
+from types import TracebackType
+
+import numpy as np
+from rich.console import Console
+from rich.live import Live
+from rich.text import Text
+
+from fractal_live.live.controls import BY_NAME, CONTROLS
+from fractal_live.live.snapshot import ControlSnapshot
+from fractal_live.music.meter import FOUR_FOUR, PPQN, TICKS_PER_STEP, Meter
+from fractal_live.music.notes import Bar, Note
+from fractal_live.music.plan import ATTRIBUTES, PLAN_BARS, PlanTable
+
+UPDATES_PER_SECOND = 8
+SPARKS = "▁▂▃▄▅▆▇█"
+UNKNOWN = "-"
+PITCH_NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
+NARROWEST_SPAN = 24
+"""Pitches the piano roll shows at least, so that a lone note does not fill it."""
+ERRORS_SHOWN = 2
+
+
+@dataclass(frozen=True, slots=True)
+class DashboardState:
+    """Everything that is shown; None means not known yet. `tick` is the transport's position. `plan` is
+    (32, 6) from the playing bar on, `given` marks by numbers what of it the performer holds (NaN
+    elsewhere). `bars` are the playing one and those that come, in order. `errors`: newest last."""
+
+    title: str = ""
+    sync: str = "midi"
+    is_rolling: bool = False
+    is_locked: bool = False
+    tempo_bpm: float | None = None
+    meter: Meter = FOUR_FOUR
+    tick: int = 0
+    plan: PlanTable | None = None
+    given: PlanTable | None = None
+    bars: tuple[Bar, ...] = ()
+    controls: ControlSnapshot | None = None
+    lead_bars: int | None = None
+    generation_ms: float | None = None
+    lateness_p50_ns: int | None = None
+    lateness_p99_ns: int | None = None
+    lateness_max_ns: int | None = None
+    underruns: int = 0
+    sounding: int = 0
+    osc_messages: int = 0
+    osc_refused: int = 0
+    osc_last: str = ""
+    device: str = ""
+    checkpoint: str = ""
+    output_port: str = ""
+    input_port: str = ""
+    osc_port: str = ""
+    recording: str = ""
+    errors: tuple[str, ...] = ()
+
+
+def render(state: DashboardState, width: int, height: int) -> Text:
+    """One frame of at most `height` lines and `width` columns. Never raises: a state that cannot be shown
+    is a frame that says so."""
+    try:
+        lines = _lines(state, max(1, width), max(1, height))
+    except Exception as error:
+        # The show goes on behind a broken picture; the daemon must not see this.
+        lines = [Text(f"the dashboard cannot show this state: {type(error).__name__}", style="red")]
+    for line in lines:
+        line.truncate(max(1, width), overflow="crop")
+    return Text("\n", no_wrap=True, overflow="crop", end="").join(lines[: max(1, height)])
+
+
+def _lines(state: DashboardState, width: int, height: int) -> list[Text]:
+    above = [_title(state), _transport(state), *_plan(state, width)]
+    below = [
+        *_health(state),
+        *_controls(state.controls, width),
+        _osc(state),
+        _machine(state),
+        *_errors(state.errors),
+    ]
+    room = height - len(above) - len(below)
+    return above + piano_roll(state, width, max(0, room)) + below
+
+
+def _title(state: DashboardState) -> Text:
+    return _line(
+        (" fractal-live ", "bold reverse"),
+        (f"  {_clean(state.title)}", "bold"),
+        (f"   recording {_clean(state.recording)}" if state.recording else "   not recording", "dim"),
+    )
+
+
+def _transport(state: DashboardState) -> Text:
+    bar_index, tick = state.meter.bar_at(state.tick)
+    beat = tick // PPQN
+    beats = max(1, math.ceil(state.meter.ticks_per_bar / PPQN))
+    dots = "".join("●" if place == beat and state.is_rolling else "○" for place in range(min(beats, 16)))
+    lead = "own tempo" if state.sync == "internal" else "locked" if state.is_locked else "not locked"
+    return _line(
+        (" ▶ playing  " if state.is_rolling else " ■ stopped  ", "bold green" if state.is_rolling else "bold yellow"),
+        (f"bar {bar_index + 1}.{beat + 1}  {dots}  ", "bold"),
+        f"{_number(state.tempo_bpm, 2)} bpm ",
+        (lead, "green" if state.is_locked or state.sync == "internal" else "yellow"),
+        (f"  {state.meter}  led by {_clean(state.sync)}", "dim"),
+    )
+
+
+def _plan(state: DashboardState, width: int) -> list[Text]:
+    plan, given = _table(state.plan), _table(state.given)
+    lines = []
+    for column, attribute in enumerate(ATTRIBUTES):
+        line = _line((f" {attribute.name:<10}", "dim"), f"{_number(plan[0, column], 1):>6} ")
+        for value, held in zip(plan[:, column].tolist(), given[:, column].tolist(), strict=True):
+            line.append(spark(value, attribute.low, attribute.high), "cyan" if math.isnan(held) else "bold yellow")
+        if width >= 72:
+            line.append(f"  {attribute.low:g} to {attribute.high:g} {attribute.unit}", "dim")
+        lines.append(line)
+    return lines
+
+
+def spark(value: float, low: float, high: float) -> str:
+    """One block character for a value in a range; a dot for what is not known."""
+    if math.isnan(value):
+        return "·"
+    share = min(max((value - low) / (high - low), 0.0), 1.0)
+    return SPARKS[min(int(share * len(SPARKS)), len(SPARKS) - 1)]
+
+
+def piano_roll(state: DashboardState, width: int, rows: int) -> list[Text]:
+    """The bars as block characters, a column per sixteenth and two pitches' bands per row; what plays
+    now is green, what comes is cyan, the playhead is a bright column."""
+    label = 5
+    columns = max(0, width - label)
+    cells, marks = _cells(state.bars, columns)
+    low, high = _pitch_span([note for bar in state.bars for note in bar.notes])
+    bands = rows * 2
+    filled: dict[tuple[int, int], bool] = {}
+    for first, last, pitch in cells:
+        band = (pitch - low) * bands // (high - low + 1) if bands else 0
+        for column in range(first, last):
+            filled[(band, column)] = filled.get((band, column), False) or column == first
+    playing_end = state.bars[0].meter.steps_per_bar if state.bars else 0
+    playhead = _playhead(state)
+    lines = []
+    for row in range(rows):
+        top = bands - 1 - 2 * row
+        name = _pitch_name(high) if row == 0 else _pitch_name(low) if row == rows - 1 else ""
+        line = _line((f"{name:>4} ", "dim"))
+        blocks = []
+        for column in range(columns):
+            upper, lower = filled.get((top, column)), filled.get((top - 1, column))
+            block = " ▄▀█"[(2 if upper is not None else 0) + (1 if lower is not None else 0)]
+            colour = "green" if column < playing_end else "cyan"
+            style = f"bold {colour}" if upper or lower else f"dim {colour}"
+            if column in marks and block == " ":
+                block, style = "│", "dim"
+            blocks.append((f"{style} on grey37" if column == playhead else style, block))
+        for style, run in groupby(blocks, key=itemgetter(0)):
+            line.append("".join(block for _, block in run), style)
+        lines.append(line)
+    return lines
+
+
+def _cells(bars: Sequence[Bar], columns: int) -> tuple[list[tuple[int, int, int]], set[int]]:
+    """(first column, column after the last, pitch) of every note that fits, and the bar lines' columns.
+    A bar line takes a column of its own, so a note across it is drawn over it."""
+    cells = []
+    marks = set()
+    start = 0
+    for bar in bars:
+        if start >= columns:
+            break
+        for note in bar.notes:
+            first = start + note.onset_tick // TICKS_PER_STEP
+            steps = max(1, min(note.duration_ticks // TICKS_PER_STEP, columns))
+            cells.append((first, min(first + steps, columns), note.pitch))
+        start += bar.meter.steps_per_bar
+        marks.add(start)
+        start += 1
+    return cells, marks
+
+
+def _playhead(state: DashboardState) -> int:
+    if not state.bars or not state.is_rolling:
+        return -1
+    return state.meter.bar_at(state.tick)[1] // TICKS_PER_STEP
+
+
+def _pitch_span(notes: Iterable[Note]) -> tuple[int, int]:
+    pitches = [note.pitch for note in notes] or [60]
+    low, high = min(pitches), max(pitches)
+    missing = max(0, NARROWEST_SPAN - (high - low))
+    low = max(0, low - missing // 2)
+    return low, min(127, max(high, low + NARROWEST_SPAN))
+
+
+def _pitch_name(pitch: int) -> str:
+    return f"{PITCH_NAMES[pitch % 12]}{pitch // 12 - 1}"
+
+
+def _health(state: DashboardState) -> list[Text]:
+    wanted = UNKNOWN if state.controls is None else str(state.controls.lead_bars)
+    lead = UNKNOWN if state.lead_bars is None else str(state.lead_bars)
+    late = [_number(_milliseconds(ns), 2) for ns in (state.lateness_p50_ns, state.lateness_p99_ns)]
+    return [
+        _line(
+            (" lead ", "dim"),
+            f"{lead} of {wanted} bars",
+            ("   a bar takes ", "dim"),
+            f"{_number(state.generation_ms, 0)} ms",
+            ("   underruns ", "dim"),
+            (str(state.underruns), "bold red" if state.underruns else "green"),
+            ("   sounding ", "dim"),
+            str(state.sounding),
+        ),
+        _line(
+            (" lateness ", "dim"),
+            f"p50 {late[0]}  p99 {late[1]}  max {_number(_milliseconds(state.lateness_max_ns), 2)} ms",
+        ),
+    ]
+
+
+def _controls(snapshot: ControlSnapshot | None, width: int) -> list[Text]:
+    """Two lines of values, changed ones bright, and the latent."""
+    shown = _control_values(snapshot)
+    lines = [_line(" "), _line(" ")]
+    place = 0
+    for name, value in shown.items():
+        entry = f"{name} {UNKNOWN if value is None else f'{value:.4g}'}  "
+        if place == 0 and len(lines[0]) + len(entry) > width:
+            place = 1
+        lines[place].append(entry, "bold yellow" if value not in (None, BY_NAME[name].default) else "dim")
+    latent = _line((" latent ", "dim"))
+    dims = snapshot.latent if snapshot is not None else ()
+    latent.append("".join(spark(value, BY_NAME["latent"].low, BY_NAME["latent"].high) for value in dims) or UNKNOWN)
+    latent.append(f"  gain {_number(None if snapshot is None else snapshot.latent_gain, 2)}", "dim")
+    if snapshot is not None:
+        latent.append(f"   cycle {snapshot.cycle_seed}.{snapshot.rerolls}", "dim")
+    return [*lines, latent]
+
+
+def _control_values(snapshot: ControlSnapshot | None) -> dict[str, float | None]:
+    names = [control.name for control in CONTROLS if control.group == "param"]
+    if snapshot is None:
+        return dict.fromkeys(names)
+    sampling = snapshot.sampling
+    renamed = {"cfg": sampling.cfg_scale}
+    return {
+        name: renamed[name] if name in renamed else float(getattr(sampling, name, getattr(snapshot, name, math.nan)))
+        for name in names
+    }
+
+
+def _osc(state: DashboardState) -> Text:
+    return _line(
+        (" osc ", "dim"),
+        f"{_clean(state.osc_port) or UNKNOWN}  {state.osc_messages} messages, ",
+        (f"{state.osc_refused} refused", "yellow" if state.osc_refused else "dim"),
+        (f"  {_clean(state.osc_last) or 'none yet'}", "cyan"),
+    )
+
+
+def _machine(state: DashboardState) -> Text:
+    return _line(
+        (" model ", "dim"),
+        f"{_clean(state.checkpoint) or UNKNOWN} on {_clean(state.device) or UNKNOWN}",
+        ("   out ", "dim"),
+        _clean(state.output_port) or UNKNOWN,
+        ("   in ", "dim"),
+        _clean(state.input_port) or UNKNOWN,
+    )
+
+
+def _errors(errors: Sequence[str]) -> list[Text]:
+    newest = list(errors)[-ERRORS_SHOWN:]
+    lines = [_line((f" {_clean(error)}", "red")) for error in newest]
+    return lines + [Text(" ")] * (ERRORS_SHOWN - len(lines))
+
+
+def _line(*parts: str | tuple[str, str]) -> Text:
+    return Text.assemble(*parts, no_wrap=True, overflow="crop", end="")
+
+
+def _clean(text: str) -> str:
+    """Text from outside without what would move the cursor, bounded."""
+    return "".join(character if character.isprintable() else "?" for character in str(text)[:200])
+
+
+def _number(value: float | None, digits: int) -> str:
+    if value is None or not math.isfinite(value):
+        return UNKNOWN
+    return f"{value:.{digits}f}" if abs(value) < 1e6 else f"{value:.1e}"
+
+
+def _milliseconds(ns: int | None) -> float | None:
+    return None if ns is None else ns / 1e6
+
+
+def _table(plan: PlanTable | None) -> PlanTable:
+    """(32, 6) float32, filled up with NaN."""
+    table = np.full((PLAN_BARS, len(ATTRIBUTES)), np.nan, dtype=np.float32)
+    if plan is not None and plan.ndim == 2 and plan.shape[1] == len(ATTRIBUTES):
+        table[: len(plan)] = plan[:PLAN_BARS]
+    return table
+
+
+class Dashboard:
+    """The frames on the terminal's alternate screen, from `with` to its end. The daemon's loop calls
+    `update` about UPDATES_PER_SECOND times a second; a terminal that fails ends the picture, not the show."""
+
+    def __init__(self, console: Console | None = None) -> None:
+        self._console = console or Console()
+        # Left alone, rich ends the process when its terminal goes away.
+        self._console.on_broken_pipe = _raise_again  # type: ignore[method-assign]
+        self._live = Live(console=self._console, screen=True, auto_refresh=False)
+        self.is_showing = False
+
+    @property
+    def is_possible(self) -> bool:
+        """Whether there is a terminal that can be drawn on."""
+        return self._console.is_terminal and not self._console.is_dumb_terminal
+
+    def __enter__(self) -> Dashboard:
+        self._live.__enter__()
+        self.is_showing = True
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self.is_showing = False
+        with contextlib.suppress(Exception):
+            self._live.__exit__(kind, error, trace)
+
+    def update(self, state: DashboardState) -> None:
+        """Draws a frame in the terminal's present size. Never raises."""
+        if not self.is_showing:
+            return
+        try:
+            width, height = self._console.size
+            self._live.update(render(state, width, height), refresh=True)
+        except Exception:
+            # A closed or blocked terminal: nobody sees the picture, everybody hears the music.
+            self.is_showing = False
+
+
+def _raise_again() -> None:
+    """To be called while an exception is handled."""
+    raise
+
+
+def svg_of(state: DashboardState, width: int = 80, height: int = 24) -> str:
+    """One frame as an SVG picture that refers to no outside font."""
+    console = Console(record=True, width=width, height=height, file=io.StringIO(), force_terminal=True)
+    console.print(render(state, width, height))
+    return re.sub(r"@font-face \{.*?\}\s*", "", console.export_svg(title="fractal-live run"), flags=re.DOTALL)

@@ -1,0 +1,1 @@
+"""Clock time. Plain synchronous logic: every function takes now_ns; no torch, no sockets, no async."""

@@ -1,0 +1,1 @@
+"""Bytes and operating systems: MIDI ports, OSC sockets, pipes between our processes."""

@@ -1,0 +1,265 @@
+"""Patches (the performer's) and machine settings, from TOML to checked values; and where shipped files lie.
+
+Everything is refused here, before the show: an unknown key, a wrong type, a value out of range. Every
+error names the file, the key and what is allowed.
+"""
+
+from __future__ import annotations
+
+import difflib
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from fractal_live.live.controls import BY_NAME, PATCH_KEYS, Control
+from fractal_live.music.meter import FOUR_FOUR, Meter
+from fractal_live.music.plan import ATTRIBUTES
+
+if sys.version_info >= (3, 11):
+    import tomllib
+else:
+    import tomli as tomllib
+
+ShippedKind = Literal["patches", "config", "checkpoints"]
+SUFFIX: dict[ShippedKind, str] = {"patches": ".toml", "config": ".toml", "checkpoints": ".safetensors"}
+
+SYNCS = ("midi", "internal", "osc")
+MIDI_APIS = ("auto", "alsa", "jack", "core", "winmm", "none")
+CLOCK_LOSSES = ("hold", "stop")
+DEVICES = ("auto", "cpu", "cuda")
+
+
+class SettingsError(ValueError):
+    """A settings file that cannot be used; the message names the file, the key and what is allowed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Patch:
+    """What a performer prepares. `checkpoint` is a path or the name of a shipped one. `controls` are
+    defaults by control name, `plan` held values by attribute (one number holds, several are a curve over
+    the first bars); both fit `Controls(values, plan)`. `channel` is 0 to 15, as MIDI has it (the file
+    says 1 to 16). `sync` is midi, internal or osc. `osc_out` are receivers (host, port)."""
+
+    title: str = "untitled"
+    checkpoint: str = "default"
+    sync: str = "midi"
+    tempo_bpm: float = 120.0
+    meter: Meter = FOUR_FOUR
+    channel: int = 0
+    osc_out: tuple[tuple[str, int], ...] = ()
+    controls: Mapping[str, float | tuple[float, ...]] = field(default_factory=dict)
+    plan: Mapping[str, float | tuple[float, ...]] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class Machine:
+    """What this computer needs, whatever is played. Empty `connect` and `clock_port`: open a virtual
+    port named `port_name`. `latency_ms` moves everything that is sent: positive is later."""
+
+    port_name: str = "fractal-live"
+    connect: str = ""
+    clock_port: str = ""
+    midi_api: str = "auto"
+    latency_ms: float = 0.0
+    clock_loss: str = "hold"
+    osc_host: str = "127.0.0.1"
+    osc_port: int = 5005
+    device: str = "auto"
+    threads: int = 1
+    recordings: str = "recordings"
+
+
+def read_patch(path: Path) -> Patch:
+    """The patch in a file; what it does not say has the default. Raises SettingsError."""
+    readers: dict[str, _Reader] = {
+        "title": _text,
+        "checkpoint": _text,
+        "sync": _one_of(SYNCS),
+        "tempo_bpm": _number(20, 400),
+        "meter": _meter,
+        "channel": lambda value: _whole(1, 16)(value) - 1,
+        "osc_out": _peers,
+        "controls": _control_values,
+        "plan": _plan_values,
+    }
+    return Patch(**_read(path, readers))
+
+
+def read_machine(path: Path) -> Machine:
+    """The machine settings in a file; what it does not say has the default. Raises SettingsError."""
+    readers: dict[str, _Reader] = {
+        "port_name": _text,
+        "connect": _text_or_empty,
+        "clock_port": _text_or_empty,
+        "midi_api": _one_of(MIDI_APIS),
+        "latency_ms": _number(-500, 500),
+        "clock_loss": _one_of(CLOCK_LOSSES),
+        "osc_host": _text,
+        "osc_port": _whole(1, 65535),
+        "device": _one_of(DEVICES),
+        "threads": _whole(1, 64),
+        "recordings": _text,
+    }
+    return Machine(**_read(path, readers))
+
+
+def find_shipped(kind: ShippedKind, name: str) -> Path:
+    """The file that is meant by `name`: a path of the user's if there is a file, else the shipped one of
+    that name (the suffix may be left out). Raises SettingsError with the names there are."""
+    own = Path(name).expanduser()
+    if own.is_file():
+        return own
+    folder = shipped_folder(kind)
+    for candidate in (folder / name, folder / f"{name}{SUFFIX[kind]}"):
+        if candidate.is_file():
+            return candidate
+    there = shipped_names(kind)
+    raise SettingsError(
+        f"{name}: neither a file nor shipped with the program{_nearest(name, there)}; "
+        f"shipped {kind}: {', '.join(there) or 'none'}"
+    )
+
+
+def shipped_names(kind: ShippedKind) -> tuple[str, ...]:
+    """The shipped files of a kind, without suffix, sorted."""
+    folder = shipped_folder(kind)
+    found = folder.rglob(f"*{SUFFIX[kind]}") if folder.is_dir() else ()
+    return tuple(sorted(path.relative_to(folder).with_suffix("").as_posix() for path in found))
+
+
+def shipped_folder(kind: ShippedKind, package: Path = Path(__file__).parent) -> Path:
+    """Beside the package in a clone, inside it (`shipped/`) once installed. The clone is known by its
+    pyproject.toml: a folder called config beside an installed package is somebody else's."""
+    clone = package.parent
+    return clone / kind if (clone / "pyproject.toml").is_file() else package / "shipped" / kind
+
+
+_Reader = Callable[[Any], Any]
+
+
+class _Wrong(Exception):
+    """A value a key cannot have; `key` is where inside a table, the text says what is allowed."""
+
+    def __init__(self, text: str, key: str = "") -> None:
+        super().__init__(text)
+        self.key = key
+
+
+def _read(path: Path, readers: Mapping[str, _Reader]) -> dict[str, Any]:
+    try:
+        with path.open("rb") as file:
+            table = tomllib.load(file)
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SettingsError(f"{path}: not valid TOML ({error})") from error
+    values = {}
+    for key, value in table.items():
+        if key not in readers:
+            raise SettingsError(
+                f"{path}: unknown key {key!r}{_nearest(key, readers)}; allowed: {', '.join(sorted(readers))}"
+            )
+        try:
+            values[key] = readers[key](value)
+        except _Wrong as wrong:
+            raise SettingsError(f"{path}: {key}{wrong.key}: {wrong}") from wrong
+    return values
+
+
+def _control_values(table: Any) -> dict[str, float | tuple[float, ...]]:
+    return _values_by_name(table, {name: BY_NAME[name] for name in PATCH_KEYS})
+
+
+def _plan_values(table: Any) -> dict[str, float | tuple[float, ...]]:
+    return _values_by_name(table, {attribute.name: BY_NAME[f"plan_{attribute.name}"] for attribute in ATTRIBUTES})
+
+
+def _values_by_name(table: Any, controls: Mapping[str, Control]) -> dict[str, float | tuple[float, ...]]:
+    if not isinstance(table, dict):
+        raise _Wrong(f"is {table!r}; allowed: a table of values")
+    values: dict[str, float | tuple[float, ...]] = {}
+    for name, value in table.items():
+        if name not in controls:
+            raise _Wrong(f"unknown key{_nearest(name, controls)}; allowed: {', '.join(controls)}", f".{name}")
+        try:
+            values[name] = _control_value(value, controls[name])
+        except _Wrong as wrong:
+            raise _Wrong(str(wrong), f".{name}") from wrong
+    return values
+
+
+def _control_value(value: Any, control: Control) -> float | tuple[float, ...]:
+    if control.kind == "int":
+        return int(_whole(int(control.low), int(control.high))(value))
+    read = _number(control.low, control.high)
+    if control.kind != "floats" or not isinstance(value, list):
+        return float(read(value))
+    if not 1 <= len(value) <= control.most_values:
+        raise _Wrong(f"has {len(value)} numbers; allowed: 1 to {control.most_values}")
+    return tuple(read(number) for number in value)
+
+
+def _text(value: Any) -> str:
+    if not isinstance(value, str) or not value.strip():
+        raise _Wrong(f"is {value!r}; allowed: a text in quotes")
+    return value
+
+
+def _text_or_empty(value: Any) -> str:
+    return "" if value == "" else _text(value)
+
+
+def _one_of(choices: tuple[str, ...]) -> _Reader:
+    def read(value: Any) -> Any:
+        if value not in choices:
+            raise _Wrong(f"is {value!r}{_nearest(str(value), choices)}; allowed: {', '.join(choices)}")
+        return value
+
+    return read
+
+
+def _number(low: float, high: float) -> _Reader:
+    def read(value: Any) -> float:
+        # The comparison is written so that NaN, which TOML can spell, fails it.
+        if isinstance(value, bool) or not isinstance(value, (int, float)) or not low <= value <= high:
+            raise _Wrong(f"is {value!r}; allowed: a number from {low:g} to {high:g}")
+        return float(value)
+
+    return read
+
+
+def _whole(low: int, high: int) -> _Reader:
+    def read(value: Any) -> int:
+        if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
+            raise _Wrong(f"is {value!r}; allowed: a whole number from {low} to {high}")
+        return value
+
+    return read
+
+
+def _meter(value: Any) -> Meter:
+    try:
+        numerator, denominator = _text(value).split("/")
+        return Meter(int(numerator), int(denominator))
+    except ValueError as error:
+        raise _Wrong(f'is {value!r} ({error}); allowed: a meter such as "4/4", "3/4", "6/8" or "7/8"') from error
+
+
+def _peers(value: Any) -> tuple[tuple[str, int], ...]:
+    if not isinstance(value, list):
+        raise _Wrong(f'is {value!r}; allowed: a list such as ["127.0.0.1:7000"]')
+    return tuple(_peer(entry) for entry in value)
+
+
+def _peer(entry: Any) -> tuple[str, int]:
+    host, _, port = _text(entry).rpartition(":")
+    if not host or not port.isdecimal() or not 1 <= int(port) <= 65535:
+        raise _Wrong(f'has {entry!r}; allowed: address and port, such as "127.0.0.1:7000"')
+    return host, int(port)
+
+
+def _nearest(name: str, names: Iterable[str]) -> str:
+    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f"; did you mean {near[0]!r}?" if near else ""

@@ -1,0 +1,255 @@
+import math
+
+import numpy as np
+import pytest
+
+from fractal_live.live.controls import (
+    BY_ADDRESS,
+    BY_NAME,
+    CONTROLS,
+    HELD_NS,
+    PATCH_KEYS,
+    Controls,
+    Outcome,
+    table_markdown,
+)
+from fractal_live.live.snapshot import GivenCurve
+from fractal_live.music.plan import ATTRIBUTES, COLUMN
+from fractal_live.music.request import Sampling
+
+
+@pytest.fixture
+def controls() -> Controls:
+    return Controls(seed=7)
+
+
+def test_names_and_addresses_are_unique_and_defaults_lie_in_range() -> None:
+    assert len(BY_NAME) == len(CONTROLS)
+    assert len({control.address for control in CONTROLS}) == len(CONTROLS)
+    assert all(c.default is None or c.low <= c.default <= c.high for c in CONTROLS)
+
+
+def test_plan_ranges_are_those_of_the_plan() -> None:
+    rows = [BY_NAME[f"plan_{attribute.name}"] for attribute in ATTRIBUTES]
+    assert [(row.low, row.high) for row in rows] == [(attribute.low, attribute.high) for attribute in ATTRIBUTES]
+
+
+def test_the_untouched_snapshot_is_the_defaults_of_a_request(controls: Controls) -> None:
+    snapshot = controls.snapshot
+    assert snapshot.sampling == Sampling()
+    assert snapshot.latent == (0.0,) * 16
+    assert (snapshot.latent_gain, snapshot.lead_bars, snapshot.transpose, snapshot.velocity) == (0.0, 2, 0, 1.0)
+    assert np.isnan(snapshot.plan_from(0)).all()
+
+
+def test_a_changed_value_makes_a_new_version_and_the_same_value_does_not(controls: Controls) -> None:
+    before = controls.snapshot.version
+    assert controls.apply("/fractal/param/temperature", [1.5]) == Outcome(changed=("temperature",))
+    assert controls.apply("/fractal/param/temperature", [1.5]) == Outcome()
+    assert controls.snapshot.version == before + 1
+    assert controls.snapshot.sampling.temperature == 1.5
+
+
+@pytest.mark.parametrize(("sent", "kept"), [(3.0, 3), (2.6, 3), (True, 1), (-30.0, -24), (24, 24)])
+def test_whole_numbers_take_floats_and_booleans(controls: Controls, sent: float, kept: int) -> None:
+    controls.apply("/fractal/param/transpose", [sent])
+    assert controls.snapshot.transpose == kept
+
+
+def test_the_newest_of_several_samples_of_one_channel_counts(controls: Controls) -> None:
+    controls.apply("/fractal/param/cfg", [1.0, 2.0, 3.0])
+    assert controls.snapshot.sampling.cfg_scale == 3.0
+
+
+def test_out_of_range_is_clamped_and_said_once_per_control(controls: Controls) -> None:
+    first = controls.apply("/fractal/param/temperature", [9.0])
+    second = controls.apply("/fractal/param/temperature", [-9.0])
+    other = controls.apply("/fractal/param/velocity", [100.0])
+    assert first.changed == ("temperature",) and "outside 0.1 to 2" in str(first.error)
+    assert second == Outcome(changed=("temperature",))
+    assert "outside 0.25 to 2" in str(other.error)
+    assert controls.snapshot.sampling.temperature == 0.1
+    assert (controls.accepted, controls.clamped, controls.refused) == (3, 3, 0)
+
+
+@pytest.mark.parametrize("address", sorted(a for a, c in BY_ADDRESS.items() if c.kind != "bang"))
+@pytest.mark.parametrize("bad", ["loud", math.nan, -math.inf, b"x", [1.0], 10**400])
+def test_what_is_no_finite_number_is_refused_and_changes_nothing(address: str, bad: object) -> None:
+    controls = Controls(seed=7)
+    before = controls.snapshot
+    outcome = controls.apply(address, [bad])
+    assert outcome.changed == () and outcome.action is None and outcome.error
+    assert controls.snapshot is before
+    assert controls.refused == 1
+
+
+def test_a_value_without_a_number_is_refused(controls: Controls) -> None:
+    assert "no value" in str(controls.apply("/fractal/param/temperature", []).error)
+    assert "no value" in str(controls.apply("/fractal/param/temperature", [None]).error)
+
+
+def test_an_unknown_address_is_answered_with_the_nearest_right_one(controls: Controls) -> None:
+    outcome = controls.apply("/fractal/param/temprature", [1.0])
+    assert outcome.error == "/fractal/param/temprature: no such address; nearest: /fractal/param/temperature"
+    assert controls.refused == 1
+
+
+def test_a_flood_of_unknown_addresses_is_counted_and_remembered_within_bounds(controls: Controls) -> None:
+    for number in range(500):
+        assert controls.apply(f"/x{number}", [], now_ns=number).error
+    assert controls.refused == 500
+    assert "nearest" not in str(controls.apply("/fractal/panik", [], now_ns=500).error)
+    assert "nearest: /fractal/panic" in str(controls.apply("/fractal/panik", [], now_ns=10**9).error)
+
+
+def test_a_shorter_latent_sets_the_first_dimensions_only(controls: Controls) -> None:
+    controls.apply("/fractal/latent/level0", [1.0] * 16)
+    controls.apply("/fractal/latent/level0", [2.0, -2.0])
+    assert controls.snapshot.latent == (2.0, -2.0) + (1.0,) * 14
+
+
+def test_a_latent_of_too_many_floats_is_reported_and_changes_nothing(controls: Controls) -> None:
+    outcome = controls.apply("/fractal/latent/level0", [1.0] * 10_000)
+    assert outcome.error == "/fractal/latent/level0: 10000 values; allowed: up to 16"
+    assert controls.snapshot.latent == (0.0,) * 16
+
+
+def test_one_nan_refuses_the_whole_latent(controls: Controls) -> None:
+    assert controls.apply("/fractal/latent/level0", [1.0, math.nan, 1.0]).error
+    assert controls.snapshot.latent == (0.0,) * 16
+
+
+def test_single_dimensions_are_counted_from_zero(controls: Controls) -> None:
+    controls.apply("/fractal/latent/level0/15", [0.5])
+    assert controls.snapshot.latent == (0.0,) * 15 + (0.5,)
+    assert controls.apply("/fractal/latent/level0/16", [0.5]).error
+
+
+def test_a_bare_latent_is_heard_but_a_gain_pulled_down_stays_down(controls: Controls) -> None:
+    assert controls.apply("/fractal/latent/level0", [1.0]).changed == ("latent", "latent_gain")
+    assert controls.snapshot.latent_gain == 1.0
+    controls.apply("/fractal/latent/gain", [0.0])
+    assert controls.apply("/fractal/latent/level0", [2.0]).changed == ("latent",)
+    assert controls.snapshot.latent_gain == 0.0
+
+
+def test_one_float_holds_a_plan_attribute_for_all_coming_bars(controls: Controls) -> None:
+    controls.playhead_in(4)
+    assert controls.apply("/fractal/plan/density", [12.0]).changed == ("plan_density",)
+    assert (controls.snapshot.plan_from(1000)[:, COLUMN["density"]] == 12).all()
+    assert np.isnan(np.delete(controls.snapshot.plan_from(5), COLUMN["density"], axis=1)).all()
+
+
+def test_several_floats_are_a_curve_that_begins_at_the_coming_bar_and_then_ends(controls: Controls) -> None:
+    controls.playhead_in(4)
+    controls.apply("/fractal/plan/register", [40.0, 50.0, 60.0])
+    column = COLUMN["register"]
+    np.testing.assert_array_equal(controls.snapshot.plan_from(5)[:4, column], [40, 50, 60, np.nan])
+    np.testing.assert_array_equal(controls.snapshot.plan_from(7)[:2, column], [60, np.nan])
+    np.testing.assert_array_equal(controls.snapshot.plan_from(4)[:2, column], [np.nan, 40])
+
+
+def test_no_float_releases_a_plan_attribute(controls: Controls) -> None:
+    controls.apply("/fractal/plan/tempo", [90.0])
+    assert controls.apply("/fractal/plan/tempo", []).changed == ("plan_tempo",)
+    assert controls.apply("/fractal/plan/tempo", []) == Outcome()
+    assert controls.snapshot.plan == (None,) * 6
+
+
+def test_a_curve_of_more_than_32_bars_is_refused(controls: Controls) -> None:
+    assert controls.apply("/fractal/plan/tempo", [90.0] * 32).error is None
+    assert "allowed: up to 32" in str(controls.apply("/fractal/plan/tempo", [90.0] * 33).error)
+
+
+def test_a_curve_goes_on_when_the_playhead_jumps_back_to_the_start(controls: Controls) -> None:
+    controls.playhead_in(40)
+    controls.apply("/fractal/plan/density", [1.0, 2.0, 3.0])
+    controls.playhead_in(41)
+    controls.playhead_in(-1)
+    assert controls.snapshot.plan[COLUMN["density"]] == GivenCurve((1.0, 2.0, 3.0), -1)
+    assert controls.snapshot.plan_from(0)[0, COLUMN["density"]] == 2.0
+
+
+@pytest.mark.parametrize("name", [c.name for c in CONTROLS if c.kind == "bang"])
+@pytest.mark.parametrize("press", [[], [1.0], [1], [True], [math.inf]])
+def test_a_bang_acts_when_pressed(name: str, press: list[object]) -> None:
+    assert Controls().apply(BY_NAME[name].address, press).action == name
+
+
+@pytest.mark.parametrize("name", [c.name for c in CONTROLS if c.kind == "bang"])
+@pytest.mark.parametrize("release", [[0.0], [0], [False]])
+def test_the_release_of_a_button_does_nothing(name: str, release: list[object]) -> None:
+    controls = Controls()
+    before = controls.snapshot
+    assert controls.apply(BY_NAME[name].address, release) == Outcome()
+    assert controls.snapshot is before
+
+
+def test_a_button_repeated_every_frame_is_one_press_until_it_is_released(controls: Controls) -> None:
+    frame_ns = HELD_NS // 6
+    held = [controls.apply("/fractal/panic", [1.0], now_ns=frame * frame_ns).action for frame in range(60)]
+    assert held == ["panic"] + [None] * 59
+    controls.apply("/fractal/panic", [0.0], now_ns=60 * frame_ns)
+    assert controls.apply("/fractal/panic", [1.0], now_ns=61 * frame_ns).action == "panic"
+
+
+def test_bangs_without_an_argument_are_never_taken_for_a_held_button(controls: Controls) -> None:
+    assert [controls.apply("/fractal/clock/beat", [], now_ns=step).action for step in range(3)] == ["clock_beat"] * 3
+
+
+def test_generate_with_a_seed_repeats_and_without_one_differs(controls: Controls) -> None:
+    assert controls.apply("/fractal/generate", [42.0]) == Outcome(("cycle_seed",), "generate", 42)
+    assert controls.snapshot.cycle_seed == 42
+    fresh = {controls.apply("/fractal/generate", press).argument for press in ([], [1.0], [])}
+    assert len(fresh) == 3
+
+
+def test_the_fresh_seeds_of_a_set_follow_from_its_first_seed() -> None:
+    first, second = Controls(seed=3), Controls(seed=3)
+    assert [first.apply("/fractal/generate", []) for _ in range(5)] == [
+        second.apply("/fractal/generate", []) for _ in range(5)
+    ]
+
+
+def test_a_reroll_counts_within_its_cycle(controls: Controls) -> None:
+    controls.apply("/fractal/generate", [42])
+    assert controls.apply("/fractal/reroll", []) == Outcome(("rerolls",), "reroll")
+    assert (controls.snapshot.cycle_seed, controls.snapshot.rerolls) == (42, 1)
+    controls.apply("/fractal/generate", [43])
+    assert controls.snapshot.rerolls == 0
+
+
+def test_transport_tempo_is_an_action_within_its_range(controls: Controls) -> None:
+    assert controls.apply("/fractal/transport/tempo", [96]) == Outcome(action="tempo", argument=96.0)
+    assert controls.apply("/fractal/transport/tempo", [9000.0]).argument == 400.0
+
+
+def test_subscribe_hands_on_the_port_it_was_given(controls: Controls) -> None:
+    assert controls.apply("/fractal/subscribe", [9001.0]) == Outcome(action="subscribe", argument=9001.0)
+    assert controls.apply("/fractal/subscribe", []) == Outcome(action="subscribe")
+
+
+def test_defaults_come_from_a_patch_without_raising_the_gain_for_good() -> None:
+    controls = Controls({"temperature": 0.8, "latent_gain": 0.0}, {"density": 9, "register": [50, 60]})
+    assert controls.snapshot.sampling.temperature == 0.8
+    assert controls.snapshot.plan[COLUMN["density"]] == GivenCurve((9.0,))
+    assert controls.snapshot.plan[COLUMN["register"]] == GivenCurve((50.0, 60.0), 0)
+    assert controls.apply("/fractal/latent/level0", [1.0]).changed == ("latent", "latent_gain")
+    assert controls.accepted == 1
+
+
+@pytest.mark.parametrize("values", [{"temprature": 1.0}, {"temperature": 9.0}, {"panic": 1}, {"top_k": "many"}])
+def test_defaults_that_the_table_does_not_allow_are_an_error(values: dict[str, float]) -> None:
+    with pytest.raises(ValueError, match=next(iter(values))):
+        Controls(values)
+
+
+def test_every_patch_key_takes_its_default() -> None:
+    defaults = {name: BY_NAME[name].default for name in PATCH_KEYS}
+    assert Controls({name: value for name, value in defaults.items() if value is not None}).refused == 0
+
+
+def test_the_table_shows_every_control() -> None:
+    table = table_markdown()
+    assert all(f"`{control.address}`" in table for control in CONTROLS)
+    assert len(table.splitlines()) == len(CONTROLS) + 2
