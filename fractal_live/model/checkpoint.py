@@ -71,7 +71,9 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
     _check_shapes(path, model, tensors)
     model.load_state_dict({name: value.float() for name, value in tensors.items()})
     digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    return Checkpoint(model.to(device).eval().requires_grad_(False), f"{path.stem}-{digest}", header.get("training", {}))
+    return Checkpoint(
+        model.to(device).eval().requires_grad_(False), f"{path.stem}-{digest}", header.get("training", {})
+    )
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -80,7 +82,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     try:
         with safe_open(path, framework="pt") as file:
             text = (file.metadata() or {}).get(META_KEY)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118 (not a dict)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}
     except (SafetensorError, OSError) as error:
         raise CheckpointError(
             f"{path}: not a whole safetensors file ({error}); pickled checkpoints (.pt, .ckpt) are never opened"
@@ -99,5 +101,6 @@ def _check_shapes(path: Path, model: Fractal, tensors: dict[str, torch.Tensor]) 
     for name in sorted(wanted.keys() | found.keys()):
         if wanted.get(name) != found.get(name):
             raise CheckpointError(
-                f"{path}: tensor {name} has shape {found.get(name, 'none')}, its config asks for {wanted.get(name, 'none')}"
+                f"{path}: tensor {name} has shape {found.get(name, 'none')}, "
+                f"its config asks for {wanted.get(name, 'none')}"
             )

@@ -70,7 +70,13 @@ class ModelConfig:
     pitch_high: int = 127
 
     def __post_init__(self) -> None:
-        for name, wanted in (("structure", "mar"), ("phrase", "mar"), ("beat", "ar"), ("content", "ar"), ("leaf", "ar")):
+        for name, wanted in (
+            ("structure", "mar"),
+            ("phrase", "mar"),
+            ("beat", "ar"),
+            ("content", "ar"),
+            ("leaf", "ar"),
+        ):
             if getattr(self, name).generator != wanted:
                 raise ConfigError(f"level {name} is {getattr(self, name).generator!r}; this version builds {wanted!r}")
         if not 0 <= self.pitch_low < self.pitch_high <= 127:

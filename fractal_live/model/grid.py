@@ -71,13 +71,15 @@ def remaining_onsets(notes: IntArray, steps: int) -> IntArray:
     """Before each step, how many onsets its half bar still has to come: (steps,)."""
     struck = np.bincount(notes[:, 0], minlength=steps)[:steps].reshape(-1, HALF_STEPS)
     left = struck.sum(1, keepdims=True) - np.cumsum(struck, axis=1) + struck
-    return left.reshape(-1).astype(np.int64)
+    counted: IntArray = left.reshape(-1).astype(np.int64)
+    return counted
 
 
 def steps_left(is_valid: npt.NDArray[np.bool_]) -> IntArray:
     """At each step, how many valid steps its half bar still has, itself counted: (steps,)."""
     halves = is_valid.reshape(-1, HALF_STEPS)
-    return np.cumsum(halves[:, ::-1], axis=1)[:, ::-1].reshape(-1).astype(np.int64)
+    counted: IntArray = np.cumsum(halves[:, ::-1], axis=1)[:, ::-1].reshape(-1).astype(np.int64)
+    return counted
 
 
 def scaled_plan(plan: FloatArray) -> FloatArray:

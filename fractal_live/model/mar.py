@@ -40,7 +40,8 @@ class MaskedGenerator(nn.Module):
         tokens = torch.cat([self.embed_content(content, place), self.embed_query(place)], dim=1)
         positions = torch.arange(N, device=content.device).repeat(2)
         hidden = self.trunk(tokens, torch.cat([cond, cond], dim=1), positions, two_stream_mask(order))
-        return hidden[:, N:]
+        queries: Tensor = hidden[:, N:]
+        return queries
 
     def append(self, content: Tensor, cond: Tensor, place: Tensor, start: int, cache: KVCache) -> None:
         """Adds content opened in order of time to the cache: tokens (B, N, ...) at places start...start+N-1."""

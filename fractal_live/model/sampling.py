@@ -30,5 +30,7 @@ def draw(scores: Tensor, sampling: Sampling, generator: torch.Generator) -> Tens
         ordered, index = share.sort(dim=-1, descending=True)
         beyond = ordered.cumsum(dim=-1) - ordered >= sampling.top_p
         share = share.masked_fill(torch.zeros_like(beyond).scatter(-1, index, beyond), 0.0)
-    flat = torch.multinomial(share.flatten(0, -2) if share.ndim > 2 else share.view(-1, share.shape[-1]), 1, generator=generator)
+    flat = torch.multinomial(
+        share.flatten(0, -2) if share.ndim > 2 else share.view(-1, share.shape[-1]), 1, generator=generator
+    )
     return flat.view(scores.shape[:-1])

@@ -100,9 +100,7 @@ def _plan_window(model: Fractal, past_rows: FloatArray, plan: FloatArray) -> tup
     return torch.from_numpy(scaled_plan(rows))[None].to(device), torch.from_numpy(is_present)[None].to(device)
 
 
-def unfold(
-    model: Fractal, request: BarRequest, generator: torch.Generator, scores_forced: bool = False
-) -> Unfolded:
+def unfold(model: Fractal, request: BarRequest, generator: torch.Generator, scores_forced: bool = False) -> Unfolded:
     """One bar, from plan to notes. `generator` is the only source of chance. `scores_forced` also scores the
     stops that follow from the number of onsets (slower; the notes are the same)."""
     past_rows = np.stack([measure(bar) for bar in request.past]) if request.past else np.zeros((0, len(COLUMN)))
@@ -162,8 +160,10 @@ class _Unfolding:
         remaining: IntArray = remaining_onsets(notes, self.steps)
         self.remaining = torch.from_numpy(remaining).to(self.device)
         self.steps_left = torch.from_numpy(steps_left(is_valid)).to(self.device)
-        self.encoded = model.steps(self.content[None, : self.start]) if self.start else torch.zeros(
-            1, 0, config.step_dim, device=self.device
+        self.encoded = (
+            model.steps(self.content[None, : self.start])
+            if self.start
+            else torch.zeros(1, 0, config.step_dim, device=self.device)
         )
         self.table = model.leaf.pitch_table()
         self.phrase_cache, self.beat_cache, self.content_cache = KVCache(), KVCache(), KVCache()
@@ -229,7 +229,10 @@ class _Unfolding:
         cond = torch.cat([parents, self.model.beat_guide(self._guides(steps))], dim=-1)
         place = self.model.beat.place(self.step_in_bar[steps], self.bar_len[steps])
         previous, is_known = self._previous(low, high, BEAT_STEPS)
-        return self.model.beat_down(self.model.beat.step(previous, is_known, cond, place, low, self.beat_cache))
+        handed: Tensor = self.model.beat_down(
+            self.model.beat.step(previous, is_known, cond, place, low, self.beat_cache)
+        )
+        return handed
 
     def _steps(self, low: int, high: int, parents: Tensor) -> Tensor:
         """Steps low..high-1 under their beats' conditions: what they hand to the leaf (rows, n, compressed)."""
@@ -238,7 +241,8 @@ class _Unfolding:
         place = self.model.content.place(self.step_in_bar[steps], self.bar_len[steps])
         previous, is_known = self._previous(low, high, 1)
         hidden = self.model.content.step(previous, is_known, cond, place, low, self.content_cache)
-        return self.model.content_down(hidden)
+        handed: Tensor = self.model.content_down(hidden)
+        return handed
 
     def _previous(self, low: int, high: int, size: int) -> tuple[Tensor, Tensor]:
         """The content of the places before low..high-1, places being `size` steps; the first has none."""
@@ -291,7 +295,9 @@ class _Unfolding:
         for step in range(beat * BEAT_STEPS, (beat + 1) * BEAT_STEPS):
             state = self._steps(step, step + 1, handed)
             if self.is_valid[step]:
-                self._unfold_step(step, torch.cat([state, self.model.leaf_guide(self._guides(slice(step, step + 1)))], -1))
+                self._unfold_step(
+                    step, torch.cat([state, self.model.leaf_guide(self._guides(slice(step, step + 1)))], -1)
+                )
             self.encoded = torch.cat([self.encoded, self.model.steps(self.content[None, step : step + 1])], dim=1)
 
     def _unfold_step(self, step: int, cond: Tensor) -> None:

@@ -33,7 +33,8 @@ def chroma_of_bar(bar: Bar) -> Chroma:
 def scaled(chroma: Chroma) -> Chroma:
     """Each row divided by its maximum; a silent row stays zero."""
     peak = chroma.max(axis=-1, keepdims=True)
-    return np.divide(chroma, peak, out=np.zeros_like(chroma), where=peak > 0)
+    result: Chroma = np.divide(chroma, peak, out=np.zeros_like(chroma), where=peak > 0)
+    return result
 
 
 def scale_consistency(pitches: npt.ArrayLike) -> float:

@@ -30,9 +30,7 @@ class Meter:
         if self.denominator not in (1, 2, 4, 8, 16):
             raise ValueError(f"meter denominator is {self.denominator}; allowed: 1, 2, 4, 8, 16")
         if not 1 <= self.steps_per_bar <= MAX_STEPS_PER_BAR:
-            raise ValueError(
-                f"meter {self} has {self.steps_per_bar} steps in a bar; allowed: 1 to {MAX_STEPS_PER_BAR}"
-            )
+            raise ValueError(f"meter {self} has {self.steps_per_bar} steps in a bar; allowed: 1 to {MAX_STEPS_PER_BAR}")
 
     @property
     def steps_per_bar(self) -> int:

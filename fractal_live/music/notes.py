@@ -98,7 +98,5 @@ def on_grid(bar: Bar) -> Bar:
     for note in bar.notes:
         onset = min(step_at(note.onset_tick), last)
         end = max(onset + 1, step_at(note.onset_tick + note.duration_ticks))
-        rounded.append(
-            replace(note, onset_tick=onset * TICKS_PER_STEP, duration_ticks=(end - onset) * TICKS_PER_STEP)
-        )
+        rounded.append(replace(note, onset_tick=onset * TICKS_PER_STEP, duration_ticks=(end - onset) * TICKS_PER_STEP))
     return replace(bar, notes=without_overlaps(rounded))

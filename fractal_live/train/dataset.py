@@ -55,10 +55,10 @@ class Dataset:
         T, config = self.steps, self.config
         start = int(song.bar_start[first_bar])
         inside = (song.notes[:, 0] >= start) & (song.notes[:, 0] < start + T)
-        notes = song.notes[inside] - [start, -shift, 0, 0]
+        notes = song.notes[inside] - np.array([start, -shift, 0, 0])
         notes = limit_chords(notes[(notes[:, 1] >= 0) & (notes[:, 1] <= 127)], config.max_notes_per_step)
 
-        bars = [bar for bar in range(first_bar, min(first_bar + self.crop_bars, song.bars - ENDING_BARS))]
+        bars = range(first_bar, min(first_bar + self.crop_bars, song.bars - ENDING_BARS))
         step_in_bar, bar_len = np.zeros(T, dtype=np.int64), np.full(T, 16, dtype=np.int64)
         is_valid, bar_of_step = np.zeros(T, dtype=bool), np.zeros(T, dtype=np.int64)
         for bar in bars:
@@ -79,9 +79,7 @@ class Dataset:
         chroma = np.zeros((halves, 12), dtype=np.int64)
         own = song.chroma[start // HALF_STEPS : start // HALF_STEPS + halves]
         chroma[: len(own)] = np.roll(own, shift, axis=1)
-        tokens = np.stack(
-            [notes[:, 0], notes[:, 1], velocity_bin(notes[:, 2]), duration_class(notes[:, 3])], axis=1
-        )
+        tokens = np.stack([notes[:, 0], notes[:, 1], velocity_bin(notes[:, 2]), duration_class(notes[:, 3])], axis=1)
         fate = rng.random()
         return {
             "content": visible_content(notes, order, T),
@@ -161,7 +159,7 @@ def collate(samples: list[Sample]) -> Batch:
     """Samples stacked; the notes of sample b count their steps from b*T."""
     stacked = {key: torch.from_numpy(np.stack([s[key] for s in samples])) for key in samples[0] if key != "notes"}
     steps = samples[0]["is_valid"].shape[0]
-    notes = [s["notes"] + np.array([b * steps, 0, 0, 0]) for b, s in enumerate(samples)]  # type: ignore[operator]
+    notes = [np.asarray(s["notes"]) + np.array([b * steps, 0, 0, 0]) for b, s in enumerate(samples)]
     return Batch(notes=torch.from_numpy(np.concatenate(notes)), **stacked)
 
 

@@ -137,7 +137,7 @@ class Trainer:
             losses = per_thing(self.model.losses(_moved(batch, settings.device)))
         total = sum(WEIGHTS[name] * value for name, value in losses.items())
         assert isinstance(total, Tensor)
-        total.backward()
+        total.backward()  # type: ignore[no-untyped-call]
         torch.nn.utils.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
         self.optimiser.step()
         self.optimiser.zero_grad(set_to_none=True)

@@ -60,7 +60,10 @@ def test_no_level_sees_the_step_it_predicts_nor_any_half_bar_opened_with_it_or_l
         half = step // HALF_STEPS
         blind_halves = [h for h in range(16) if order[h] <= order[half]]
         blind_steps = [
-            t for t in range(128) if (t // HALF_STEPS == half and t <= step) or (t // HALF_STEPS != half and order[t // HALF_STEPS] <= order[half])
+            t
+            for t in range(128)
+            if (t // HALF_STEPS == half and t <= step)
+            or (t // HALF_STEPS != half and order[t // HALF_STEPS] <= order[half])
         ]
         blind_beats = [
             b
@@ -118,6 +121,8 @@ def test_masked_tokens_keep_their_place() -> None:
     dataset = Dataset([random_song(3)], SMALL, crop_bars=8)
     sample = dataset.sample(dataset.songs[0], 0, 0, np.random.default_rng(0), order=np.zeros(16, dtype=np.int64))
     batch = collate([sample])
-    batch = replace(batch, plan=torch.full_like(batch.plan, float("nan")), bar_of_half=torch.zeros_like(batch.bar_of_half))
+    batch = replace(
+        batch, plan=torch.full_like(batch.plan, float("nan")), bar_of_half=torch.zeros_like(batch.bar_of_half)
+    )
     phrase = levels_of(model, batch).phrase[0]
     assert not torch.allclose(phrase[0], phrase[1], atol=1e-4)

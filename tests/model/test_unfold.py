@@ -110,7 +110,9 @@ def test_the_likelihood_while_sampling_is_the_likelihood_in_training(bars: int, 
         if tuple(struck) != result.onsets or restrikes(result.notes):
             continue
         compared += 1
-        assert result.log_likelihood + result.forced_log_likelihood == pytest.approx(teacher_forced(model, request, result), abs=2e-3)
+        assert result.log_likelihood + result.forced_log_likelihood == pytest.approx(
+            teacher_forced(model, request, result), abs=2e-3
+        )
     assert compared >= 2
 
 

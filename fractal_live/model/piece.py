@@ -1,0 +1,39 @@
+"""Whole pieces: bar after bar from the engine, as on stage, with the plan sliding along."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from fractal_live.model.engine import Engine
+from fractal_live.music.meter import FOUR_FOUR, Meter
+from fractal_live.music.notes import Bar, Score
+from fractal_live.music.plan import PLAN_BARS, PlanTable, unknown_plan
+from fractal_live.music.request import LATENT_DIMS, BarRequest, Sampling
+
+MEMORY_BARS = 64
+
+
+def compose(
+    engine: Engine,
+    bars: int,
+    seed: int,
+    sampling: Sampling,
+    given: PlanTable | None = None,
+    meter: Meter = FOUR_FOUR,
+    latent: tuple[float, ...] = (0.0,) * LATENT_DIMS,
+    latent_gain: float = 0.0,
+) -> Score:
+    """A piece of so many bars. `given` is (bars, 6) with NaN for what the model imagines."""
+    wanted = unknown_plan(bars + PLAN_BARS)
+    if given is not None:
+        wanted[:bars] = given[:bars]
+        wanted[bars:] = given[bars - 1]
+    known = wanted.copy()
+    made: list[Bar] = []
+    for index in range(bars):
+        window = known[index : index + PLAN_BARS].copy()
+        past = tuple(made[-MEMORY_BARS:])
+        reply = engine.bar(BarRequest(index, past, window, None, latent, latent_gain, meter, sampling, seed, index))
+        known[index : index + PLAN_BARS] = np.where(np.isnan(window), reply.plan, window)
+        made.append(reply.bar)
+    return Score(tuple(made))
