@@ -1,0 +1,97 @@
+"""Messages from a MIDI input port, stamped on arrival: the leader's clock, the performer's keys.
+
+The driver's thread stamps, hands over and wakes; nothing is decided here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections import deque
+from collections.abc import Callable
+from typing import Any
+
+import rtmidi
+
+from fractal_live.ports.midi_system import (
+    PortError,
+    choose_api,
+    find_port,
+    has_virtual_ports,
+    new_input,
+    output_ports,
+    port_title,
+)
+
+MAX_WAITING = 4096
+SETTLE_S = 0.05
+
+
+class MidiIn:
+    """An open input port, or none (`name` is empty then).
+
+    `received` holds (time.monotonic_ns, message), oldest first; the driver's thread appends on the
+    right, one reader takes from the left. A full queue loses its oldest. `wake` is called from the
+    driver's thread after every message and must not block.
+    """
+
+    def __init__(self, wake: Callable[[], None]) -> None:
+        self.name = ""
+        self.received: deque[tuple[int, bytes]] = deque(maxlen=MAX_WAITING)
+        self._wake = wake
+        self._client: Any = None
+
+    def listen(self, client: Any, name: str) -> None:
+        """Take over an open rtmidi.MidiIn."""
+        self._client = client
+        self.name = name
+
+    def on_message(self, message: tuple[list[int], float], data: object = None) -> None:
+        """Called by the driver's thread."""
+        arrived_ns = time.monotonic_ns()
+        self.received.append((arrived_ns, bytes(message[0])))
+        self._wake()
+
+    def close(self) -> None:
+        """May be called twice. Lets a callback under way return first: JACK cancels its thread on closing,
+        and a thread cancelled while it waits for the interpreter lock leaves that lock's mutex held."""
+        if self._client is None:
+            return
+        client, self._client = self._client, None
+        client.cancel_callback()
+        time.sleep(SETTLE_S)
+        client.close_port()
+        client.delete()
+
+
+def open_input(
+    port_name: str, wake: Callable[[], None], midi_api: str = "auto", clock_port: str | None = None
+) -> MidiIn:
+    """A virtual input called `port_name`, or with `clock_port` the existing port of that name or part of
+    it. Without a MIDI system, an input that hears nothing."""
+    midi_in = MidiIn(wake)
+    api = choose_api(midi_api)
+    if api is None or (clock_port is None and not has_virtual_ports(api)):
+        if clock_port is not None:
+            raise PortError(f"no MIDI system answers, so there is no clock port {clock_port!r}")
+        return midi_in
+    client = new_input(api, f"{port_name}-in")
+    try:
+        client.ignore_types(sysex=True, timing=False, active_sense=True)
+        client.set_callback(midi_in.on_message)
+        title = port_title(api, port_name, "input")
+        if clock_port is not None:
+            ports = client.get_ports()
+            number = find_port(ports, clock_port)
+            client.open_port(number, name=title)
+            midi_in.listen(client, ports[number])
+        else:
+            before = output_ports(api)
+            client.open_virtual_port(name=title)
+            ours = [name for name in output_ports(api) if name not in before]
+            midi_in.listen(client, ours[0] if ours else port_name)
+    except (rtmidi.RtMidiError, RuntimeError, OSError) as trouble:
+        with contextlib.suppress(rtmidi.RtMidiError, RuntimeError):
+            client.delete()
+        raise trouble if isinstance(trouble, PortError) else PortError(f"MIDI input {port_name}: {trouble}") from None
+    return midi_in

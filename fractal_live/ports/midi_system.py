@@ -1,0 +1,140 @@
+"""Which MIDI system this machine has, and what its ports are called.
+
+Wraps the choice of python-rtmidi's backend. A backend counts as present only if a client can be opened
+there; a JACK server is never started by asking.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from collections.abc import Iterator
+from typing import Any
+
+import rtmidi
+
+API_NAMES = {
+    "alsa": rtmidi.API_LINUX_ALSA,
+    "core": rtmidi.API_MACOSX_CORE,
+    "jack": rtmidi.API_UNIX_JACK,
+    "winmm": rtmidi.API_WINDOWS_MM,
+}
+MIDI_APIS = ("auto", *API_NAMES, "none")
+REMEDY = "start a JACK server (jackd, or PipeWire with pw-jack) or load ALSA's sequencer (modprobe snd-seq)"
+
+
+class PortError(OSError):
+    """A MIDI port could not be opened; the text says which there are."""
+
+
+def choose_api(midi_api: str) -> int | None:
+    """The rtmidi number of the backend to use. `auto` takes the first that works, None if none does;
+    a backend asked for by name that does not work is a PortError."""
+    if midi_api not in MIDI_APIS:
+        raise PortError(f"midi api {midi_api!r} is unknown; allowed: {', '.join(MIDI_APIS)}")
+    if midi_api == "none":
+        return None
+    wanted = list(API_NAMES) if midi_api == "auto" else [midi_api]
+    compiled = rtmidi.get_compiled_api()
+    for name in wanted:
+        if API_NAMES[name] in compiled and _works(API_NAMES[name]):
+            return int(API_NAMES[name])
+    if midi_api == "auto":
+        return None
+    raise PortError(f"the MIDI system {midi_api!r} does not answer; {REMEDY}, or choose another midi api")
+
+
+def has_virtual_ports(api: int) -> bool:
+    return bool(api != rtmidi.API_WINDOWS_MM)
+
+
+def port_title(api: int, port_name: str, role: str) -> str:
+    """What a virtual port is called on this system; `role` is output or input. JACK and ALSA show the
+    client's name before the port's, CoreMIDI shows the port's alone."""
+    if api == rtmidi.API_UNIX_JACK:
+        return role
+    return f"{port_name} {role}" if api == rtmidi.API_LINUX_ALSA else port_name
+
+
+def new_output(api: int, client_name: str) -> Any:
+    """An rtmidi.MidiOut that is not open yet; a PortError if the system refuses."""
+    return _new(rtmidi.MidiOut, api, client_name)
+
+
+def new_input(api: int, client_name: str) -> Any:
+    """An rtmidi.MidiIn that is not open yet; a PortError if the system refuses."""
+    return _new(rtmidi.MidiIn, api, client_name)
+
+
+def output_ports(api: int) -> list[str]:
+    """Ports that we could send to (other programs' inputs)."""
+    with contextlib.closing(_Listing(new_output(api, "fractal-live-list"))) as listing:
+        return listing.ports()
+
+
+def input_ports(api: int) -> list[str]:
+    """Ports that we could listen to (other programs' outputs)."""
+    with contextlib.closing(_Listing(new_input(api, "fractal-live-list"))) as listing:
+        return listing.ports()
+
+
+def find_port(ports: list[str], wanted: str) -> int:
+    """The number of the port called `wanted`, or else of the only one whose name contains it."""
+    if wanted in ports:
+        return ports.index(wanted)
+    hits = [number for number, name in enumerate(ports) if wanted.lower() in name.lower()]
+    if len(hits) == 1:
+        return hits[0]
+    trouble = "is not there" if not hits else "fits several"
+    raise PortError(f"the MIDI port {wanted!r} {trouble}; ports: {', '.join(ports) or 'none'}")
+
+
+class _Listing:
+    """A client that only looks."""
+
+    def __init__(self, client: Any) -> None:
+        self._client = client
+
+    def ports(self) -> list[str]:
+        return [str(name) for name in self._client.get_ports()]
+
+    def close(self) -> None:
+        self._client.delete()
+
+
+def _works(api: int) -> bool:
+    try:
+        _new(rtmidi.MidiOut, api, "fractal-live-probe").delete()
+    except PortError:
+        return False
+    return True
+
+
+def _new(kind: Any, api: int, client_name: str) -> Any:
+    if api == rtmidi.API_UNIX_JACK:
+        os.environ["JACK_NO_START_SERVER"] = "1"
+    with _quiet_stderr():
+        try:
+            return kind(api, name=client_name)
+        except (rtmidi.RtMidiError, OSError, RuntimeError) as trouble:
+            raise PortError(f"{rtmidi.get_api_display_name(api)}: {trouble}") from trouble
+
+
+@contextlib.contextmanager
+def _quiet_stderr() -> Iterator[None]:
+    """The C libraries print several lines for every server that is not there; the exception says it."""
+    sys.stderr.flush()
+    try:
+        kept = os.dup(2)
+    except OSError:  # no standard error at all: nothing to silence
+        yield
+        return
+    nowhere = os.open(os.devnull, os.O_WRONLY)
+    try:
+        os.dup2(nowhere, 2)
+        yield
+    finally:
+        os.dup2(kept, 2)
+        os.close(kept)
+        os.close(nowhere)

@@ -1,0 +1,135 @@
+"""The messages that cross the walls between daemon, stage and model, and the pipes they travel in.
+
+Every message is a frozen value. The pipes carry small pickles between processes of one user on one
+machine; nothing from outside ever reaches them.
+"""
+
+from __future__ import annotations
+
+import importlib
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+
+from fractal_live.music.meter import FOUR_FOUR, Meter
+from fractal_live.music.notes import Bar
+
+
+@dataclass(frozen=True, slots=True)
+class StageSetup:
+    """First message to the stage. `sync` is midi, internal or osc. `midi_api` is auto, alsa, jack,
+    core, winmm or none. `connect` names an existing output port to use instead of opening a virtual
+    one; `clock_port` an existing input port that carries the leader's clock. `end_bar` stops the
+    transport at that bar line. `clock_loss` is hold or stop."""
+
+    sync: str = "midi"
+    port_name: str = "fractal-live"
+    midi_api: str = "auto"
+    connect: str | None = None
+    clock_port: str | None = None
+    meter: Meter = FOUR_FOUR
+    tempo_bpm: float = 120.0
+    channel: int = 0
+    latency_ms: float = 0.0
+    clock_loss: str = "hold"
+    end_bar: int | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PlayBar:
+    """To the stage: a finished bar. Replaces an earlier version that has not begun to sound.
+    `fallback` plays at the next bar line if bar index + 1 has not arrived by then."""
+
+    bar: Bar
+    version: int
+    fallback: Bar
+
+
+@dataclass(frozen=True, slots=True)
+class TransportCommand:
+    """To the stage: start, stop, continue, tempo (value in bpm), panic, trigger_bar, clock_beat."""
+
+    kind: str
+    value: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class Ping:
+    """To the stage: the daemon lives. Silence for a second makes the stage close its notes and leave."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shutdown:
+    """To the stage: leave, with nothing sounding."""
+
+
+@dataclass(frozen=True, slots=True)
+class StageReady:
+    """From the stage, once: which ports it opened (empty: none), and a line for the performer."""
+
+    output_port: str
+    input_port: str
+    priority: str
+    advice: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class TransportState:
+    """From the stage, at every change and about ten times a second. `tick` is the position at `at_ns`
+    (time.monotonic_ns); `is_locked` says that the clock follower has settled."""
+
+    is_rolling: bool
+    tick: int
+    tempo_bpm: float
+    is_locked: bool
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class BarStarted:
+    """From the stage: this bar has begun to sound; from now on it is the past."""
+
+    bar: Bar
+    version: int
+    is_fallback: bool
+
+
+@dataclass(frozen=True, slots=True)
+class Sounded:
+    """From the stage: the three bytes of a note message that was sent, and the tick it was due at."""
+
+    tick: int
+    message: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class ControlInput:
+    """From the stage: a message that came in on the MIDI input and is not clock."""
+
+    message: bytes
+    at_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class StageHealth:
+    """From the stage, about twice a second. Lateness is sent minus due over the last few seconds."""
+
+    lateness_p50_ns: int
+    lateness_p99_ns: int
+    lateness_max_ns: int
+    underruns: int
+    sounding: int
+    sent: int
+    dropped_clocks: int
+
+
+@dataclass(frozen=True, slots=True)
+class Fault:
+    """From the stage: something went wrong; `text` is for the performer."""
+
+    text: str
+
+
+def enter(entry: str, connection: Connection) -> None:
+    """The first function of a new process: its `main` is found by the module's name, so that the daemon never
+    imports what only its children need."""
+    importlib.import_module(entry).main(connection)

@@ -1,0 +1,29 @@
+"""Asking the operating system to let this process run first.
+
+Threads that begin afterwards inherit what was granted; the answer says what that was.
+"""
+
+from __future__ import annotations
+
+import os
+
+REALTIME = "realtime"
+FIFO_PRIORITY = 50
+NICENESS = -11
+
+
+def ask_for_priority() -> str:
+    """`realtime` (first in, first out), `nice -11` or `normal`: the best that is granted."""
+    if hasattr(os, "sched_setscheduler"):
+        try:
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(FIFO_PRIORITY))
+            return REALTIME
+        except OSError:
+            pass
+    if hasattr(os, "setpriority"):
+        try:
+            os.setpriority(os.PRIO_PROCESS, 0, NICENESS)
+            return f"nice {NICENESS}"
+        except OSError:
+            pass
+    return "normal"

@@ -1,0 +1,144 @@
+"""A JACK server of the tests' own, without sound hardware, and python-rtmidi ends to plug into it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import subprocess
+import threading
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import pytest
+import rtmidi
+
+PERIOD_FRAMES = 512  # shorter ones lose MIDI on a server without real-time priority
+START_S = 10.0
+
+
+def missing() -> str:
+    """Why no JACK server can be had; empty if one can."""
+    if shutil.which("jackd") is None:
+        return "jackd is not installed"
+    if rtmidi.API_UNIX_JACK not in rtmidi.get_compiled_api():
+        return "python-rtmidi was built without JACK"
+    return ""
+
+
+@contextlib.contextmanager
+def jack_server(name: str) -> Iterator[str]:
+    """A dummy server called `name`, the default one of this process and its children meanwhile.
+    Skips the test where there is none."""
+    if missing():
+        pytest.skip(missing())
+    priority = "-R" if _may_be_realtime() else "-r"  # without priority a busy machine makes JACK lose MIDI
+    command = ["jackd", "-n", name, priority, "-d", "dummy", "-r", "48000", "-p", str(PERIOD_FRAMES)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    before = {key: os.environ.get(key) for key in ("JACK_DEFAULT_SERVER", "JACK_NO_START_SERVER")}
+    os.environ.update(JACK_DEFAULT_SERVER=name, JACK_NO_START_SERVER="1")
+    try:
+        _await_server(server)
+        yield name
+    finally:
+        for key, value in before.items():
+            os.environ.pop(key, None)
+            if value is not None:
+                os.environ[key] = value
+        server.terminate()
+        try:
+            server.wait(5)
+        except subprocess.TimeoutExpired:
+            server.kill()
+            server.wait()
+
+
+def _may_be_realtime() -> bool:
+    def ask() -> None:
+        with contextlib.suppress(OSError, AttributeError):
+            os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(10))
+            granted.append(True)
+
+    granted: list[bool] = []
+    thread = threading.Thread(target=ask)  # the request holds for this thread alone
+    thread.start()
+    thread.join()
+    return bool(granted)
+
+
+def _await_server(server: subprocess.Popen[bytes]) -> None:
+    deadline = time.monotonic() + START_S
+    while time.monotonic() < deadline:
+        if server.poll() is not None:
+            pytest.skip(f"jackd left with status {server.returncode}")
+        waiting = ["jack_wait", "-c"]
+        if shutil.which("jack_wait") is None:
+            time.sleep(1.0)
+            return
+        answer = subprocess.run(waiting, capture_output=True, text=True, check=False)
+        if "not running" not in answer.stdout:
+            return
+        time.sleep(0.1)
+    pytest.skip(f"jackd did not answer within {START_S:g} s")
+
+
+class Listener:
+    """A JACK input that keeps (time.monotonic_ns, bytes) of all that comes."""
+
+    def __init__(self, port: str) -> None:
+        self.heard: list[tuple[int, bytes]] = []
+        self._client: Any = rtmidi.MidiIn(rtmidi.API_UNIX_JACK, name="test-listener")
+        self._client.ignore_types(sysex=True, timing=False, active_sense=True)
+        self._client.set_callback(self._on_message)
+        self._client.open_port(self._client.get_ports().index(port))
+
+    def _on_message(self, message: tuple[list[int], float], data: object = None) -> None:
+        self.heard.append((time.monotonic_ns(), bytes(message[0])))
+
+    @property
+    def messages(self) -> list[bytes]:
+        return [message for _, message in list(self.heard)]
+
+    def await_that(self, claim: Any, limit_s: float = 5.0) -> bool:
+        """Whether `claim(messages)` comes true within the limit."""
+        deadline = time.monotonic() + limit_s
+        while not claim(self.messages):
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(0.01)
+        return True
+
+    def close(self) -> None:
+        self._client.cancel_callback()
+        time.sleep(0.05)  # a callback under way must return before JACK ends its thread
+        self._client.close_port()
+        self._client.delete()
+
+
+class Leader:
+    """A JACK output connected to `port`, that sends clocks and transport messages."""
+
+    def __init__(self, port: str) -> None:
+        self._client: Any = rtmidi.MidiOut(rtmidi.API_UNIX_JACK, name="test-leader")
+        self._client.open_port(self._client.get_ports().index(port))
+
+    def send(self, *message: int) -> int:
+        """Sends, and returns when."""
+        self._client.send_message(message)
+        return time.monotonic_ns()
+
+    def clocks(self, count: int, tempo_bpm: float = 120.0) -> int:
+        """Sends clocks at a steady tempo, each at its absolute time; returns when the first went out."""
+        period_ns = round(60e9 / tempo_bpm / 24)
+        first_ns = time.monotonic_ns()
+        for number in range(count):
+            time.sleep(max(first_ns + number * period_ns - time.monotonic_ns(), 0) * 1e-9)
+            self.send(0xF8)
+        time.sleep(max(first_ns + count * period_ns - time.monotonic_ns(), 0) * 1e-9)
+        return first_ns
+
+    def close(self) -> None:
+        time.sleep(0.05)
+        self._client.close_port()
+        self._client.delete()
