@@ -43,7 +43,7 @@ class Patch:
     says 1 to 16). `sync` is midi, internal or osc. `osc_out` are receivers (host, port)."""
 
     title: str = "untitled"
-    checkpoint: str = "default"
+    checkpoint: str = "live"
     sync: str = "midi"
     tempo_bpm: float = 120.0
     meter: Meter = FOUR_FOUR
@@ -105,6 +105,17 @@ def read_machine(path: Path) -> Machine:
     return Machine(**_read(path, readers))
 
 
+def read_table(path: Path) -> dict[str, Any]:
+    """A TOML file as it is, for whoever checks it (a model's shape). Raises SettingsError."""
+    try:
+        with path.open("rb") as file:
+            return tomllib.load(file)
+    except OSError as error:
+        raise SettingsError(f"{path}: cannot be read ({error.strerror})") from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
+        raise SettingsError(f"{path}: not valid TOML ({error})") from error
+
+
 def find_shipped(kind: ShippedKind, name: str) -> Path:
     """The file that is meant by `name`: a path of the user's if there is a file, else the shipped one of
     that name (the suffix may be left out). Raises SettingsError with the names there are."""
@@ -148,15 +159,8 @@ class _Wrong(Exception):
 
 
 def _read(path: Path, readers: Mapping[str, _Reader]) -> dict[str, Any]:
-    try:
-        with path.open("rb") as file:
-            table = tomllib.load(file)
-    except OSError as error:
-        raise SettingsError(f"{path}: cannot be read ({error.strerror})") from error
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError, RecursionError) as error:
-        raise SettingsError(f"{path}: not valid TOML ({error})") from error
     values = {}
-    for key, value in table.items():
+    for key, value in read_table(path).items():
         if key not in readers:
             raise SettingsError(
                 f"{path}: unknown key {key!r}{_nearest(key, readers)}; allowed: {', '.join(sorted(readers))}"

@@ -1,0 +1,445 @@
+"""The daemon: one asyncio loop that wires OSC, controls, planner, recorder and dashboard to the two
+processes that make and play the music. Imports no torch and touches no MIDI port.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import os
+import signal
+import sys
+import time
+from collections import deque
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from fractal_live.dashboard import UPDATES_PER_SECOND, Dashboard, DashboardState
+from fractal_live.live.controls import Controls, Outcome
+from fractal_live.live.planner import Offer, Planner
+from fractal_live.live.recorder import Recorder
+from fractal_live.music.plan import ATTRIBUTES
+from fractal_live.music.request import BarReply, ModelFault, ModelReady, ModelSetup
+from fractal_live.ports import pipes
+from fractal_live.ports.osc_in import OscIn, open_osc_in
+from fractal_live.ports.osc_out import OscOut
+from fractal_live.processes import Child
+from fractal_live.settings import Machine, Patch
+
+log = logging.getLogger(__name__)
+
+STAGE_ENTRY = "fractal_live.stage"
+MODEL_ENTRY = "fractal_live.model.engine"
+TICK_S = 0.02
+PING_S = 0.2
+STATE_OUT_S = 0.1
+MODEL_START_S = 120.0
+STAGE_START_S = 20.0
+MODEL_DEADLINE_S = 20.0
+SHUTDOWN_S = 3.0
+STAGE_SILENCE_S = 3.0
+ERRORS_KEPT = 4
+
+
+class DaemonError(RuntimeError):
+    """The instrument cannot start or go on; the message says why and what to do."""
+
+
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """Everything `fractal-live run` was told, resolved. `bars` ends the run after that many; `record` is the
+    file the set is written to; `sync` is midi, internal or osc."""
+
+    patch: Patch
+    machine: Machine
+    checkpoint: Path
+    sync: str
+    seed: int
+    record: Path
+    bars: int | None = None
+    shows_dashboard: bool = True
+
+
+class Daemon:
+    """One run of the instrument: `await run()`. Everything here happens on the event loop."""
+
+    def __init__(self, settings: RunSettings) -> None:
+        self.settings = settings
+        patch = settings.patch
+        self.controls = Controls(patch.controls, patch.plan, settings.seed)
+        self.planner = Planner(patch.meter, leader_sets_tempo=settings.sync != "internal")
+        self.planner.controls_changed(self.controls.snapshot)
+        self.recorder = Recorder(settings.record, patch.meter, patch.tempo_bpm, patch.title)
+        self.osc_out = OscOut(patch.osc_out)
+        self.osc_in: OscIn | None = None
+        self.state = pipes.TransportState(False, 0, patch.tempo_bpm, False, time.monotonic_ns())
+        self.health = pipes.StageHealth(0, 0, 0, 0, 0, 0, 0)
+        self.stage_ready: pipes.StageReady | None = None
+        self.model_ready: ModelReady | None = None
+        self.errors: deque[str] = deque(maxlen=ERRORS_KEPT)
+        self.last_osc = ""
+        self.is_ready = False
+        self.model_restarts = 0
+        self.stage_restarts = 0
+        self._stage: Child | None = None
+        self._model: Child | None = None
+        self._asked_s = 0.0
+        self._over = asyncio.Event()
+        self._reason: BaseException | None = None
+        self._last_error_s: dict[str, float] = {}
+        self._wakes = asyncio.Event()
+        self._is_started = False
+        self._bars_begun = 0
+
+    # Life.
+
+    async def run(self) -> None:
+        """Starts the processes, plays until asked to stop, leaves nothing sounding. Raises DaemonError."""
+        settings = self.settings
+        loop = asyncio.get_running_loop()
+        for number in (signal.SIGINT, signal.SIGTERM):
+            with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C arrives as KeyboardInterrupt
+                loop.add_signal_handler(number, self._asked_to_leave)
+        transport, self.osc_in = await open_osc_in(self._on_osc, settings.machine.osc_host, settings.machine.osc_port)
+        try:
+            self._start_model()
+            self._start_stage()
+            with Dashboard() if settings.shows_dashboard else contextlib.nullcontext() as dashboard:
+                await asyncio.gather(self._play(), self._show(dashboard), self._ping(), self._tell())
+        finally:
+            transport.close()
+            await self._leave()
+        if self._reason is not None:
+            raise self._reason
+
+    def _asked_to_leave(self) -> None:
+        """The first Ctrl-C or SIGTERM ends the run in order; the second leaves at once (the stage closes its
+        notes by itself when the pipe breaks)."""
+        if self._over.is_set():
+            os._exit(130)
+        self._end()
+
+    def _end(self, reason: BaseException | None = None) -> None:
+        self._reason = self._reason or reason
+        self._over.set()
+        self._wakes.set()
+
+    async def _leave(self) -> None:
+        self._over.set()
+        for child in (self._stage, self._model):
+            if child is not None and not child.is_gone:
+                child.send(pipes.Shutdown()) if child is self._stage else child.connection.close()
+        if self._stage is not None:
+            await asyncio.to_thread(self._stage.process.join, SHUTDOWN_S)
+            await asyncio.sleep(0.05)  # what the stage said last is still to be recorded
+        for child in (self._stage, self._model):
+            if child is not None:
+                child.kill()
+        self.recorder.close()
+        self.osc_out.close()
+
+    # The two processes.
+
+    def _start_model(self) -> None:
+        setup = ModelSetup(str(self.settings.checkpoint), self.settings.machine.device, self.settings.machine.threads)
+        self.model_ready = None
+        self._asked_s = time.monotonic()
+        self._model = Child.start("model", MODEL_ENTRY, setup, self._on_model, self._model_gone)
+
+    def _start_stage(self) -> None:
+        patch, machine = self.settings.patch, self.settings.machine
+        setup = pipes.StageSetup(
+            sync=self.settings.sync,
+            port_name=machine.port_name,
+            midi_api=machine.midi_api,
+            connect=machine.connect or None,
+            clock_port=machine.clock_port or None,
+            meter=patch.meter,
+            tempo_bpm=self.state.tempo_bpm,
+            channel=patch.channel,
+            latency_ms=machine.latency_ms,
+            clock_loss=machine.clock_loss,
+            end_bar=self.settings.bars,
+        )
+        self.stage_ready = None
+        self._stage = Child.start("stage", STAGE_ENTRY, setup, self._on_stage, self._stage_gone)
+
+    def _model_gone(self) -> None:
+        """The set goes on without it; a new one is asked for what is missing."""
+        if self._over.is_set():
+            return
+        if self.model_ready is None:
+            return self._end(
+                DaemonError(self.errors[-1] if self.errors else "the model process ended while it started")
+            )
+        self.planner.request_failed()
+        self.model_restarts += 1
+        self._report("the model process died; it is being started again, fallbacks play meanwhile")
+        if self._model is not None:
+            self._model.kill()
+        self._start_model()
+
+    def _stage_gone(self) -> None:
+        if self._over.is_set():
+            return
+        if self.stage_ready is None:
+            return self._end(
+                DaemonError(self.errors[-1] if self.errors else "the stage process ended while it started")
+            )
+        self.stage_restarts += 1
+        self._report("the stage process died; it is being started again")
+        if self._stage is not None:
+            self._stage.kill()
+        self._start_stage()
+
+    def _on_model(self, message: object) -> None:
+        if isinstance(message, ModelReady):
+            self.model_ready = message
+            log.info("the model is warm on %s: a bar takes %.0f ms", message.device, message.bar_ns / 1e6)
+            self.planner.took_ns.append(message.bar_ns)
+        elif isinstance(message, BarReply):
+            offer = self.planner.answered(message)
+            if offer is not None:
+                self._send_offer(offer)
+            if not self.is_ready and self.planner.lead_bars >= self.controls.snapshot.lead_bars:
+                self.is_ready = True
+                log.info("ready: the first %d bars wait at the port", self.planner.lead_bars)
+        elif isinstance(message, ModelFault):
+            self.planner.request_failed()
+            self._report(f"model: {message.text}")
+        self._wakes.set()
+
+    def _on_stage(self, message: object) -> None:
+        if isinstance(message, pipes.Sounded):
+            self.recorder.sounded(message.tick, message.message)
+            self._tell_note(message)
+        elif isinstance(message, pipes.TransportState):
+            self._transport_moved(message)
+        elif isinstance(message, pipes.BarStarted):
+            self._bar_began(message)
+        elif isinstance(message, pipes.StageHealth):
+            self.health = message
+        elif isinstance(message, pipes.StageReady):
+            self._stage_is_ready(message)
+        elif isinstance(message, pipes.Fault):
+            self._report(message.text)
+
+    def _stage_is_ready(self, message: pipes.StageReady) -> None:
+        self.stage_ready = message
+        if message.advice:
+            self._report(message.advice)
+        for offer in self.planner.offers():
+            self._send_offer(offer)
+        self._wakes.set()
+
+    def _transport_moved(self, state: pipes.TransportState) -> None:
+        was_rolling, self.state = self.state.is_rolling, state
+        bar_index = self.settings.patch.meter.bar_at(state.tick)[0]
+        if state.is_rolling != was_rolling:
+            if state.is_rolling:
+                self.recorder.jumped_to(state.tick)
+            self.osc_out.send("/fractal/out/playing", float(state.is_rolling))
+        if state.is_rolling or not was_rolling:
+            self.recorder.tempo_at(state.tick, state.tempo_bpm)
+        self.planner.transport_moved(state.is_rolling, bar_index, state.tempo_bpm)
+        if was_rolling and not state.is_rolling:
+            self.recorder.save_if_due()
+            if self.settings.bars is not None and bar_index >= self.settings.bars:
+                self._end()
+        self._wakes.set()
+
+    def _bar_began(self, message: pipes.BarStarted) -> None:
+        self.planner.bar_began(message.bar, message.version, message.is_fallback)
+        self.controls.playhead_in(message.bar.index)
+        self.recorder.save_if_due()
+        self._bars_begun += 1
+        self.osc_out.send("/fractal/out/bar", message.bar.index)
+        plan = self.planner.plan()
+        for column, attribute in enumerate(ATTRIBUTES):
+            self.osc_out.send(f"/fractal/out/plan/{attribute.name}", *(float(value) for value in plan[:, column]))
+        if self.settings.sync == "internal":
+            self._follow_plan_tempo()
+        self._wakes.set()
+
+    def _follow_plan_tempo(self) -> None:
+        """With our own clock a held plan tempo is the tempo."""
+        given = float(self.controls.snapshot.plan_from(max(0, self.planner.position))[0, 1])
+        if given == given and self._stage is not None:  # NaN: nothing is held
+            self._stage.send(pipes.TransportCommand("tempo", given))
+
+    def _send_offer(self, offer: Offer) -> None:
+        if self._stage is not None:
+            self._stage.send(pipes.PlayBar(offer.bar, offer.version, offer.fallback))
+
+    # The performer.
+
+    def _on_osc(self, address: str, arguments: Sequence[object], peer: tuple[str, int]) -> None:
+        outcome = self.controls.apply(address, arguments, time.monotonic_ns())
+        shown = " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in arguments[:3])
+        self.last_osc = f"{address} {shown}".strip()[:70]
+        if outcome.error:
+            self._report(outcome.error)
+        if outcome.changed:
+            for offer in self.planner.controls_changed(self.controls.snapshot):
+                self._send_offer(offer)
+            if self.settings.sync == "internal" and "plan_tempo" in outcome.changed:
+                self._follow_plan_tempo()
+            self._wakes.set()
+        if outcome.action is not None:
+            self._act(outcome, peer)
+
+    def _act(self, outcome: Outcome, peer: tuple[str, int]) -> None:
+        action, argument = outcome.action, outcome.argument
+        if action == "subscribe":
+            self.osc_out.subscribe(peer[0], int(argument) if argument else peer[1])
+        elif action == "query":
+            self._tell_state()
+        elif action in ("generate", "reroll"):
+            self.recorder.mark(self.state.tick, f"{action} {argument or ''}".strip())
+        elif self._stage is not None and action is not None:
+            self._stage.send(pipes.TransportCommand(action, argument or 0.0))
+
+    def _report(self, text: str) -> None:
+        """An error for the performer: shown, logged and sent out, each text at most once a second."""
+        now_s = time.monotonic()
+        if now_s - self._last_error_s.get(text, -1.0) < 1.0:
+            return
+        if len(self._last_error_s) > 64:
+            self._last_error_s.clear()
+        self._last_error_s[text] = now_s
+        self.errors.append(text)
+        log.warning("%s", text)
+        self.osc_out.send("/fractal/out/error", text)
+
+    # The tasks.
+
+    async def _play(self) -> None:
+        """Keeps the model busy with what is wanted next."""
+        while not self._over.is_set():
+            self._start_when_ready()
+            self._watch_children()
+            if self.model_ready is not None and self._model is not None:
+                request = self.planner.next_request(self._ns_to_next_bar())
+                if request is not None:
+                    self._asked_s = time.monotonic()
+                    self._model.send(request)
+            self._wakes.clear()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._wakes.wait(), TICK_S)
+
+    def _start_when_ready(self) -> None:
+        """With our own clock the music begins as soon as the first bars are there."""
+        if self.settings.sync == "internal" and self.is_ready and self.stage_ready is not None and not self._is_started:
+            assert self._stage is not None
+            self._is_started = True
+            self._stage.send(pipes.TransportCommand("start"))
+
+    def _watch_children(self) -> None:
+        now_s = time.monotonic()
+        if self._model is not None and not self._model.is_gone:
+            limit = MODEL_START_S if self.model_ready is None else MODEL_DEADLINE_S
+            is_waiting = self.model_ready is None or self.planner.in_flight is not None
+            if is_waiting and now_s - self._asked_s > limit:
+                self._report("the model does not answer; it is being started again")
+                self._model.process.kill()
+        if self._stage is not None and not self._stage.is_gone:
+            limit = STAGE_START_S if self.stage_ready is None else STAGE_SILENCE_S
+            if now_s - self._stage.last_heard_s > limit:
+                self._report("the stage does not answer; it is being started again")
+                self._stage.process.kill()
+
+    def _ns_to_next_bar(self) -> int | None:
+        if not self.state.is_rolling:
+            return None
+        meter = self.settings.patch.meter
+        ns_per_tick = 60e9 / (self.state.tempo_bpm * 480)
+        tick = self.state.tick + (time.monotonic_ns() - self.state.at_ns) / ns_per_tick
+        return round((meter.ticks_per_bar - tick % meter.ticks_per_bar) * ns_per_tick)
+
+    async def _ping(self) -> None:
+        while not self._over.is_set():
+            if self._stage is not None:
+                self._stage.send(pipes.Ping())
+            await asyncio.sleep(PING_S)
+
+    async def _show(self, dashboard: Dashboard | None) -> None:
+        while not self._over.is_set():
+            if dashboard is not None:
+                dashboard.update(self.dashboard_state())
+            await asyncio.sleep(1 / UPDATES_PER_SECOND)
+
+    async def _tell(self) -> None:
+        while not self._over.is_set():
+            if self.osc_out.subscribers:
+                self._tell_state()
+            await asyncio.sleep(STATE_OUT_S)
+
+    # What goes out to OSC.
+
+    def _tell_state(self) -> None:
+        bar, inside = self.settings.patch.meter.bar_at(max(0, self.state.tick))
+        self.osc_out.send("/fractal/out/beat", bar, inside // 480, (inside % 480) / 480)
+        self.osc_out.send("/fractal/out/state/lead", self.planner.lead_bars)
+        self.osc_out.send("/fractal/out/state/underruns", self.health.underruns)
+        self.osc_out.send("/fractal/out/state/lateness_ms", self.health.lateness_p99_ns / 1e6)
+        self.osc_out.send("/fractal/out/state/tempo", self.state.tempo_bpm)
+
+    def _tell_note(self, sounded: pipes.Sounded) -> None:
+        status, pitch, velocity = sounded.message
+        if self.osc_out.subscribers and status & 0xF0 in (0x80, 0x90):
+            is_on = status & 0xF0 == 0x90
+            self.osc_out.send("/fractal/out/note", pitch, velocity if is_on else 0, 0.0, status & 0x0F)
+
+    def dashboard_state(self) -> DashboardState:
+        """Everything the dashboard shows, as it is now."""
+        planner, health, ready = self.planner, self.health, self.stage_ready
+        playing = max(0, planner.position)
+        counts = self.osc_in.counts if self.osc_in is not None else None
+        return DashboardState(
+            title=self.settings.patch.title,
+            sync=self.settings.sync,
+            is_rolling=self.state.is_rolling,
+            is_locked=self.state.is_locked,
+            tempo_bpm=self.state.tempo_bpm,
+            meter=self.settings.patch.meter,
+            tick=max(0, self.state.tick),
+            plan=planner.plan(),
+            given=self.controls.snapshot.plan_from(playing),
+            bars=planner.bars_from(playing, 4),
+            controls=self.controls.snapshot,
+            lead_bars=planner.lead_bars,
+            generation_ms=planner.took_ns[-1] / 1e6 if planner.took_ns else None,
+            lateness_p50_ns=health.lateness_p50_ns,
+            lateness_p99_ns=health.lateness_p99_ns,
+            lateness_max_ns=health.lateness_max_ns,
+            underruns=health.underruns,
+            sounding=health.sounding,
+            osc_messages=counts.messages if counts is not None else 0,
+            osc_refused=sum(counts.refused.values()) if counts is not None else 0,
+            osc_last=self.last_osc,
+            device=self.model_ready.device if self.model_ready is not None else "warming up",
+            checkpoint=self.model_ready.checkpoint_id
+            if self.model_ready is not None
+            else self.settings.checkpoint.stem,
+            output_port=ready.output_port if ready is not None else "",
+            input_port=ready.input_port if ready is not None else "",
+            osc_port=f"{self.settings.machine.osc_host}:{self.settings.machine.osc_port}",
+            recording=str(self.settings.record),
+            errors=tuple(self.errors),
+        )
+
+
+def play(settings: RunSettings) -> Daemon:
+    """Runs the instrument until it is asked to stop. Raises DaemonError or OscPortError before the show."""
+    if sys.platform == "win32":  # add_reader-free: our pipes are read by threads, so the default loop serves
+        asyncio.set_event_loop_policy(asyncio.WindowsSelectorEventLoopPolicy())
+    daemon: list[Daemon] = []
+
+    async def run() -> None:
+        daemon.append(Daemon(settings))
+        await daemon[0].run()
+
+    asyncio.run(run())
+    return daemon[0]

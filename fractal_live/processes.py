@@ -1,0 +1,85 @@
+"""The daemon's children: processes of ours, each at the far end of a pipe, started by entry-point name."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import multiprocessing
+import sys
+import threading
+import time
+import types
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from multiprocessing.connection import Connection
+from multiprocessing.context import SpawnProcess
+
+from fractal_live.ports import pipes
+
+
+@contextlib.contextmanager
+def _bare_main() -> Iterator[None]:
+    """A spawned process imports the main module of its parent: ours is the command line, which drags in what the
+    stage must not carry. While a child starts, main is an empty module."""
+    real = sys.modules["__main__"]
+    sys.modules["__main__"] = types.ModuleType("__main__")
+    try:
+        yield
+    finally:
+        sys.modules["__main__"] = real
+
+
+@dataclass(slots=True)
+class Child:
+    """A process of ours and our end of its pipe. Messages arrive on the loop through `on_message`; a closed
+    pipe calls `on_gone` once."""
+
+    name: str
+    process: SpawnProcess
+    connection: Connection
+    last_heard_s: float = field(default_factory=time.monotonic)
+    is_gone: bool = False
+
+    @classmethod
+    def start(
+        cls, name: str, entry: str, setup: object, on_message: Callable[[object], None], on_gone: Callable[[], None]
+    ) -> Child:
+        context = multiprocessing.get_context("spawn")
+        ours, theirs = context.Pipe()
+        process = context.Process(target=pipes.enter, args=(entry, theirs), name=f"fractal-live {name}", daemon=True)
+        with _bare_main():
+            process.start()
+        theirs.close()
+        child = cls(name, process, ours)
+        loop = asyncio.get_running_loop()
+        child.send(setup)
+        threading.Thread(
+            target=child._read, args=(loop, on_message, on_gone), name=f"{name} reader", daemon=True
+        ).start()
+        return child
+
+    def send(self, message: object) -> None:
+        """From the loop. A pipe that has broken is noticed by its reader."""
+        with contextlib.suppress(OSError, ValueError):
+            self.connection.send(message)
+
+    def _read(
+        self, loop: asyncio.AbstractEventLoop, on_message: Callable[[object], None], on_gone: Callable[[], None]
+    ) -> None:
+        """In its own thread: carries messages to the loop, nothing else."""
+        with contextlib.suppress(RuntimeError):  # the loop may be closed while we wait
+            try:
+                while True:
+                    message = self.connection.recv()
+                    self.last_heard_s = time.monotonic()
+                    loop.call_soon_threadsafe(on_message, message)
+            except (EOFError, OSError, TypeError):
+                self.is_gone = True
+                loop.call_soon_threadsafe(on_gone)
+
+    def kill(self) -> None:
+        with contextlib.suppress(OSError, ValueError):
+            self.connection.close()
+        if self.process.is_alive():
+            self.process.kill()
+        self.process.join(1.0)
