@@ -76,6 +76,7 @@ def run(
     osc_port: Annotated[int | None, typer.Option(min=1, max=65535, help="UDP port for OSC.")] = None,
     tempo: Annotated[float | None, typer.Option(min=20, max=400, help="Own tempo in bpm.")] = None,
     dashboard: Annotated[bool, typer.Option(help="Show the dashboard.")] = True,
+    picture: Annotated[Path | None, typer.Option(help="Draw the last frame of the dashboard here (.svg).")] = None,
     log_file: Annotated[Path | None, typer.Option(help="Write the log to this file.")] = None,
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
@@ -106,6 +107,7 @@ def run(
         record=record or recording_path(Path(machine.recordings), chosen.title, datetime.now()),
         bars=bars,
         shows_dashboard=dashboard and out.is_terminal,
+        picture=picture,
     )
     try:
         daemon = play(settings)

@@ -16,7 +16,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from fractal_live.dashboard import UPDATES_PER_SECOND, Dashboard, DashboardState
+from fractal_live.dashboard import UPDATES_PER_SECOND, Dashboard, DashboardState, svg_of
 from fractal_live.live.controls import Controls, Outcome
 from fractal_live.live.planner import Offer, Planner
 from fractal_live.live.recorder import Recorder
@@ -50,7 +50,8 @@ class DaemonError(RuntimeError):
 @dataclass(frozen=True, slots=True)
 class RunSettings:
     """Everything `fractal-live run` was told, resolved. `bars` ends the run after that many; `record` is the
-    file the set is written to; `sync` is midi, internal or osc."""
+    file the set is written to; `sync` is midi, internal or osc; `picture` is where the last frame of the
+    dashboard is drawn as SVG."""
 
     patch: Patch
     machine: Machine
@@ -60,6 +61,7 @@ class RunSettings:
     record: Path
     bars: int | None = None
     shows_dashboard: bool = True
+    picture: Path | None = None
 
 
 class Daemon:
@@ -91,6 +93,8 @@ class Daemon:
         self._last_error_s: dict[str, float] = {}
         self._wakes = asyncio.Event()
         self._is_started = False
+        self._starts_when_fresh = False
+        self._last_frame: DashboardState | None = None
         self._bars_begun = 0
 
     # Life.
@@ -139,6 +143,8 @@ class Daemon:
                 child.kill()
         self.recorder.close()
         self.osc_out.close()
+        if self.settings.picture is not None and self._last_frame is not None:
+            self.settings.picture.write_text(svg_of(self._last_frame), encoding="utf-8")
 
     # The two processes.
 
@@ -298,6 +304,8 @@ class Daemon:
             self._tell_state()
         elif action in ("generate", "reroll"):
             self.recorder.mark(self.state.tick, f"{action} {argument or ''}".strip())
+            # Led by OSC bangs, a new cycle asked for while nothing rolls is meant to be heard.
+            self._starts_when_fresh = action == "generate" and self.settings.sync == "osc" and not self.state.is_rolling
         elif self._stage is not None and action is not None:
             self._stage.send(pipes.TransportCommand(action, argument or 0.0))
 
@@ -330,7 +338,11 @@ class Daemon:
                 await asyncio.wait_for(self._wakes.wait(), TICK_S)
 
     def _start_when_ready(self) -> None:
-        """With our own clock the music begins as soon as the first bars are there."""
+        """With our own clock the music begins as soon as the first bars are there; after a generate while an OSC
+        leader is silent, as soon as the new cycle's are."""
+        if self._starts_when_fresh and self.planner.is_start_fresh and self._stage is not None:
+            self._starts_when_fresh = False
+            self._stage.send(pipes.TransportCommand("start"))
         if self.settings.sync == "internal" and self.is_ready and self.stage_ready is not None and not self._is_started:
             assert self._stage is not None
             self._is_started = True
@@ -366,8 +378,11 @@ class Daemon:
 
     async def _show(self, dashboard: Dashboard | None) -> None:
         while not self._over.is_set():
+            frame = self.dashboard_state()
             if dashboard is not None:
-                dashboard.update(self.dashboard_state())
+                dashboard.update(frame)
+            if frame.is_rolling:
+                self._last_frame = frame
             await asyncio.sleep(1 / UPDATES_PER_SECOND)
 
     async def _tell(self) -> None:
@@ -417,7 +432,7 @@ class Daemon:
             underruns=health.underruns,
             sounding=health.sounding,
             osc_messages=counts.messages if counts is not None else 0,
-            osc_refused=sum(counts.refused.values()) if counts is not None else 0,
+            osc_refused=self.controls.refused + (sum(counts.refused.values()) if counts is not None else 0),
             osc_last=self.last_osc,
             device=self.model_ready.device if self.model_ready is not None else "warming up",
             checkpoint=self.model_ready.checkpoint_id

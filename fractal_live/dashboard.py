@@ -1,6 +1,6 @@
 """The terminal's view of the show: one state in, one frame of text out, never taller than the terminal.
 
-Reads nothing by itself and decides nothing; `docs/draw_dashboard.py` draws the README's picture with it.
+Reads nothing by itself and decides nothing.
 """
 
 from __future__ import annotations

@@ -1,9 +1,7 @@
 import io
 import math
 import random
-import runpy
 from dataclasses import replace
-from pathlib import Path
 from xml.etree import ElementTree
 
 import numpy as np
@@ -221,9 +219,3 @@ def test_the_picture_is_valid_and_needs_nothing_from_outside() -> None:
     ElementTree.fromstring(svg)
     assert "font-face" not in svg and "url(http" not in svg
     assert svg == svg_of(playing())
-
-
-def test_the_readme_picture_can_be_drawn(tmp_path: Path) -> None:
-    script = Path(__file__).parents[1] / "docs" / "draw_dashboard.py"
-    runpy.run_path(str(script))["main"]([str(tmp_path / "dashboard.svg")])
-    assert "Nocturne" in (tmp_path / "dashboard.svg").read_text(encoding="utf-8")

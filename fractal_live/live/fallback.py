@@ -17,7 +17,7 @@ def fallback_for(index: int, meter: Meter, past: tuple[Bar, ...], density: float
     """A bar for `index` from the past (oldest first, bar index - 1 last): the one a phrase back, or the oldest
     at hand, its onsets thinned or doubled to `density` (onsets per bar; None keeps them). Silent only if the
     density is below a half or nothing was ever played."""
-    sources = [bar for bar in past if bar.notes]
+    sources = [bar for bar in past if bar.notes and bar.notes[0].onset_tick < meter.ticks_per_bar]
     if not sources or (density is not None and density < 0.5):
         return Bar(index, (), meter, past[-1].tempo_bpm if past else 120.0)
     source = sources[-min(PHRASE_BARS, len(sources))]

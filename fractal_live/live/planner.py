@@ -6,6 +6,7 @@ one request in flight. Knows no pipes: it is told what happened and asked what t
 
 from __future__ import annotations
 
+import statistics
 from collections import deque
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -14,7 +15,7 @@ import numpy as np
 
 from fractal_live.live.fallback import fallback_for
 from fractal_live.live.snapshot import ControlSnapshot
-from fractal_live.music.meter import FOUR_FOUR, Meter
+from fractal_live.music.meter import FOUR_FOUR, PPQN, Meter
 from fractal_live.music.notes import Bar, Note, without_overlaps
 from fractal_live.music.plan import COLUMN, PLAN_BARS, PlanTable, unknown_plan
 from fractal_live.music.request import BarReply, BarRequest
@@ -23,6 +24,8 @@ MEMORY_BARS = 64
 MARGIN_NS = 30_000_000
 FIRST_GUESS_NS = 150_000_000
 SEED_STRIDE = 1_000_003
+OPENING_BARS = (0, 1)  # the stage keeps these of the last set, so that a Start is heard at once
+NEVER_ASKED = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +51,8 @@ class Offer:
 
 class Planner:
     """`position` is the bar that sounds (or, when stopped, the one a Continue would be in); -1 before the
-    first Start. Bars of the next Start from the top are kept apart (`top`) while a set is under way."""
+    first Start. Bars of the next Start from the top are kept apart (`top`) while a set is under way. What the
+    stage begins is the truth about Start and Continue: news of the transport may come before it or after."""
 
     def __init__(self, meter: Meter = FOUR_FOUR, leader_sets_tempo: bool = False) -> None:
         self.meter = meter
@@ -59,6 +63,8 @@ class Planner:
         self.in_flight: BarRequest | None = None
         self._bars: dict[int, Planned] = {}
         self._top: dict[int, Planned] = {}
+        self._replaced: dict[int, Planned] = {}  # what the stage may still play: its new version is on the way
+        self._played_to = -1
         self._rows: dict[int, np.ndarray] = {}  # bar index to its imagined plan row
         self._top_rows: dict[int, np.ndarray] = {}
         self._in_flight_is_top = False
@@ -77,7 +83,7 @@ class Planner:
         if before is None or before == controls:
             return []
         if _imagination(before) != _imagination(controls):
-            self._rows = {index: row for index, row in self._rows.items() if index <= self.position}
+            self._rows = {index: row for index, row in self._rows.items() if index < self._first}
             self._top_rows.clear()
         if _generation(before) != _generation(controls):
             self._stale_below = self._asked + 1
@@ -86,29 +92,31 @@ class Planner:
         return []
 
     def transport_moved(self, is_rolling: bool, bar_index: int, tempo_bpm: float) -> None:
-        """The transport rolls or stands in a bar. Rolling in bar 0 after something was played is a new Start."""
+        """The transport rolls or stands in a bar. Standing in another bar than before, it was moved."""
         self._tempo_bpm = tempo_bpm
-        is_new_start = is_rolling and not self.is_rolling and bar_index == 0
-        if is_new_start and any(planned.is_begun for planned in self._bars.values()):
-            self._bars, self._rows = self._top, self._top_rows
-            self._top, self._top_rows = {}, {}
-            self._stale_flight()
+        is_moved = not is_rolling and not self.is_rolling and bar_index != self.position
+        if is_moved and bar_index > 0 and bar_index not in (self._played_to, self._played_to + 1):
+            self._forget_from(bar_index)
         self.is_rolling = is_rolling
-        self.position = bar_index if is_rolling or self._has_played() or bar_index > 0 else -1
+        if is_rolling:
+            self.position = max(bar_index, self._played_to)
+        else:
+            self.position = bar_index if self._has_played or bar_index > 0 else -1
 
     def bar_began(self, bar: Bar, version: int, is_fallback: bool) -> None:
-        """The stage plays this bar (as it was dressed): from now on it is the past."""
-        planned = self._bars.get(bar.index)
-        if is_fallback:
-            before = self._bars.get(bar.index - 1)
-            raw = (before.fallback if before is not None else bar).moved_to(bar.index)
-            self._bars[bar.index] = Planned(raw, version, self._asked, self._fallback_after(bar.index, raw), True)
-        elif planned is not None:
-            self._bars[bar.index] = replace(planned, is_begun=True)
-        self.position = bar.index
-        for old in [index for index in self._bars if index < bar.index - MEMORY_BARS]:
+        """The stage plays this bar (as it was dressed): from now on it is the past. Bar 0 after something was
+        played is a new Start; another bar once more, and the position was moved back to it."""
+        if bar.index == 0 and self._has_played:
+            self._begin_anew()
+        elif bar.index < self._played_to:
+            self._forget_from(bar.index + 1)
+        self._bars[bar.index] = replace(self._as_planned(bar, version, is_fallback), is_begun=True)
+        self.position = self._played_to = bar.index
+        for old in [index for index in self._bars if index < bar.index - MEMORY_BARS and index not in OPENING_BARS]:
             del self._bars[old]
-            self._rows.pop(old, None)
+        for old in [index for index in self._rows if index < bar.index - MEMORY_BARS]:
+            del self._rows[old]
+        self._replaced = {index: planned for index, planned in self._replaced.items() if index > bar.index}
 
     def answered(self, reply: BarReply) -> Offer | None:
         """The model's answer; None if it came too late to be of use."""
@@ -119,7 +127,7 @@ class Planner:
         self.took_ns.append(reply.took_ns)
         index = reply.bar.index
         bars, rows = (self._top, self._top_rows) if is_top else (self._bars, self._rows)
-        if not is_top and index in bars and bars[index].is_begun:
+        if not is_top and index < self._first:
             return None
         is_current = request.version >= self._stale_below
         if is_current:
@@ -127,6 +135,8 @@ class Planner:
                 rows.setdefault(index + place, row)
         self._version += 1
         planned = Planned(reply.bar, self._version, request.version, self._fallback_after(index, reply.bar, bars, rows))
+        if not is_top and index in bars:
+            self._replaced[index] = bars[index]
         bars[index] = planned
         return self._offer(planned)
 
@@ -161,6 +171,8 @@ class Planner:
         for row in range(PLAN_BARS):
             if first + row in self._rows:
                 table[row] = self._rows[first + row]
+            elif first + row in self._bars and self._bars[first + row].bar.plan:
+                table[row] = self._bars[first + row].bar.plan
         if self._controls is not None:
             given = self._controls.plan_from(first)
             table = np.where(np.isnan(given), table, given).astype(np.float32)
@@ -174,50 +186,113 @@ class Planner:
     @property
     def lead_bars(self) -> int:
         """Finished bars ahead of the playhead."""
+        bars, first = (self._top, 0) if self._is_back_at_top else (self._bars, self._first)
         lead = 0
-        while self.position + 1 + lead in self._bars:
+        while first + lead in bars:
             lead += 1
         return lead
+
+    @property
+    def is_start_fresh(self) -> bool:
+        """Whether the bar that a Start would begin with knows the present controls."""
+        first = (self._top if self._has_played else self._bars).get(0)
+        return first is not None and (first.is_begun or not self._is_stale(first))
 
     # Which bar next.
 
     def _wishes(self, ns_to_next_bar: int | None) -> Iterator[tuple[int, bool]]:
         """Bars to ask for, the most urgent first: (index, is it for the next Start)."""
+        if not self._is_back_at_top:
+            yield from ((index, False) for index in self._wishes_ahead(ns_to_next_bar))
+        if not self.is_rolling and self._has_played:
+            assert self._controls is not None
+            for index in OPENING_BARS[: self._controls.lead_bars]:
+                is_free = index <= self._played_to  # else the stage keeps the bar of a Continue in its place
+                if is_free and (index not in self._top or self._is_stale(self._top[index])):
+                    yield index, True
+
+    def _wishes_ahead(self, ns_to_next_bar: int | None) -> Iterator[int]:
+        """What is missing comes first, but for a bar that would be late even so: then the first that would not,
+        or a slow model would chase every bar line and reach none. What is stale and too near is committed."""
         assert self._controls is not None
-        first = self.position + 1
+        first, expected = self._first, self.expected_ns
         coming = range(first, first + self._controls.lead_bars)
         missing = [index for index in coming if index not in self._bars]
         stale = [index for index in coming if index in self._bars and self._is_stale(self._bars[index])]
-        expected = self.expected_ns
-        if stale and stale[0] == first and ns_to_next_bar is not None and ns_to_next_bar < expected:
-            stale = stale[1:]  # that line is too near: its bar is committed
-        if missing and missing[0] == first:
-            yield first, False
-        if stale and stale[0] == first and ns_to_next_bar is not None and ns_to_next_bar < 3 * expected:
-            yield first, False
-        yield from ((index, False) for index in missing)
-        yield from ((index, False) for index in stale)
-        if not self.is_rolling and self._has_played():
-            for index in range(self._controls.lead_bars):
-                if index not in self._top or self._is_stale(self._top[index]):
-                    yield index, True
+        if ns_to_next_bar is not None:
+            bar_ns = round(self.meter.ticks_per_bar * 60e9 / (PPQN * self._tempo_bpm))
+            stale = [index for index in stale if ns_to_next_bar + (index - first) * bar_ns >= expected]
+            reachable = first - min(0, (ns_to_next_bar - self.usual_ns) // bar_ns)
+            if missing and missing[-1] < reachable and reachable not in self._bars:
+                missing.append(reachable)
+            missing = [index for index in missing if index >= reachable]
+            if stale and stale[0] == first and ns_to_next_bar < 3 * expected:
+                yield first
+        yield from missing
+        yield from stale
 
     @property
     def expected_ns(self) -> int:
         """The time a bar takes at worst, with a margin: what is nearer than this is committed."""
         return max(self.took_ns, default=FIRST_GUESS_NS) + MARGIN_NS
 
+    @property
+    def usual_ns(self) -> int:
+        """The time a bar takes as a rule: what is missing and nearer than this is given up."""
+        return round(statistics.median(self.took_ns)) if self.took_ns else FIRST_GUESS_NS
+
+    @property
+    def _first(self) -> int:
+        """The next bar to begin: when stopped exactly at its line, the one of the position."""
+        if self.is_rolling:
+            return max(self.position, self._played_to) + 1
+        return max(self.position, self._played_to + 1)
+
+    @property
+    def _is_back_at_top(self) -> bool:
+        """Stopped, and moved to the top: what comes is the next Start."""
+        return not self.is_rolling and self.position == 0 and self._played_to > 0
+
+    @property
+    def _has_played(self) -> bool:
+        return self._played_to >= 0
+
     def _is_stale(self, planned: Planned) -> bool:
         return not planned.is_begun and planned.asked < self._stale_below
 
-    def _has_played(self) -> bool:
-        return any(planned.is_begun for planned in self._bars.values())
-
-    def _stale_flight(self) -> None:
-        """What is under way was asked for another beginning: its answer is not wanted."""
+    def _begin_anew(self) -> None:
+        """A new Start: the bars prepared for it take over. Where there is none yet the stage plays the opening of
+        the last set, to be replaced like any other bar. What is under way for the last set is not wanted."""
+        opening = {
+            index: replace(self._bars[index], is_begun=False, asked=NEVER_ASKED)
+            for index in OPENING_BARS
+            if index in self._bars
+        }
+        self._replaced = {index: planned for index, planned in opening.items() if index in self._top}
+        self._bars, self._rows = {**opening, **self._top}, self._top_rows
+        self._top, self._top_rows = {}, {}
+        self._played_to = -1
         if self.in_flight is not None and not self._in_flight_is_top:
             self.in_flight = None
         self._in_flight_is_top = False
+
+    def _forget_from(self, index: int) -> None:
+        """The position was moved here: of the set the bars that were played before it stay. The stage may have
+        dropped the others, so they are asked for again."""
+        self._bars = {place: planned for place, planned in self._bars.items() if place < index and planned.is_begun}
+        self._played_to = min(self._played_to, index - 1)
+
+    def _as_planned(self, bar: Bar, version: int, is_fallback: bool) -> Planned:
+        """What begins, before it was dressed: a fallback (which the stage repeats until a bar is there), the newest
+        version, or one just replaced. What is not known (it was forgotten) is taken as it sounds."""
+        if is_fallback:
+            before = self._bars.get(bar.index - 1)
+            raw = bar if before is None else before.fallback.moved_to(bar.index)
+            return Planned(raw, version, self._asked, raw)
+        for planned in (self._bars.get(bar.index), self._replaced.get(bar.index)):
+            if planned is not None and planned.version == version:
+                return planned
+        return Planned(bar, version, self._asked, self._fallback_after(bar.index, bar))
 
     def _request(self, index: int, is_top: bool) -> BarRequest:
         controls = self._controls
@@ -247,10 +322,14 @@ class Planner:
     # Bars as they are to sound.
 
     def _past(self, bars: dict[int, Planned], index: int) -> tuple[Bar, ...]:
-        """The unbroken run of bars before `index`, oldest first."""
-        run: list[Bar] = []
-        while len(run) < MEMORY_BARS and index - 1 - len(run) in bars:
-            run.append(bars[index - 1 - len(run)].bar)
+        """The newest unbroken run of bars before `index`, oldest first. For a bar that was given up, as `index`
+        is asked for before it, stands the fallback that plays instead."""
+        made = max((place for place in bars if place < index), default=index)
+        given_up = range(index - 1, max(made, self._first - 1), -1)
+        run = [bars[made].fallback.moved_to(place) for place in given_up]
+        while made in bars and made < index and len(run) < MEMORY_BARS:
+            run.append(bars[made].bar)
+            made -= 1
         return tuple(reversed(run))
 
     def _fallback_after(
