@@ -22,6 +22,7 @@ from fractal_live.settings import (
     SYNCS,
     Machine,
     Patch,
+    RunSettings,
     SettingsError,
     find_shipped,
     read_machine,
@@ -37,7 +38,7 @@ HIGHEST_SEED = 2**31 - 1
 
 
 def _fail(text: str, status: int = 2) -> NoReturn:
-    err.print(text, style="red", markup=False, highlight=False)
+    err.print(text, style="red", markup=False, highlight=False, soft_wrap=True)
     raise typer.Exit(status)
 
 
@@ -81,7 +82,7 @@ def run(
     log_level: Annotated[str, typer.Option(help="debug, info, warning or error.")] = "info",
 ) -> None:
     """Plays: opens the MIDI port, listens for clock and OSC, unfolds bars ahead of the playhead."""
-    from fractal_live.daemon import DaemonError, RunSettings, play
+    from fractal_live.daemon import DaemonError, play
     from fractal_live.live.recorder import recording_path
     from fractal_live.ports.osc_in import OscPortError
 
@@ -116,7 +117,8 @@ def run(
     recorded = (
         f"recorded {daemon.recorder.notes} notes in {settings.record}" if daemon.recorder.notes else "nothing played"
     )
-    err.print(f"{recorded}; seed {settings.seed}; underruns {daemon.health.underruns}", highlight=False, markup=False)
+    summary = f"{recorded}; seed {settings.seed}; underruns {daemon.health.underruns}"
+    err.print(summary, highlight=False, markup=False, soft_wrap=True)
 
 
 def _read_settings(patch: str) -> tuple[Patch, Machine]:

@@ -13,20 +13,18 @@ import sys
 import time
 from collections import deque
 from collections.abc import Sequence
-from dataclasses import dataclass
-from pathlib import Path
 
+from fractal_live import feedback
 from fractal_live.dashboard import UPDATES_PER_SECOND, Dashboard, DashboardState, svg_of
 from fractal_live.live.controls import Controls, Outcome
 from fractal_live.live.planner import Offer, Planner
 from fractal_live.live.recorder import Recorder
-from fractal_live.music.plan import ATTRIBUTES
 from fractal_live.music.request import BarReply, ModelFault, ModelReady, ModelSetup
 from fractal_live.ports import pipes
 from fractal_live.ports.osc_in import OscIn, open_osc_in
 from fractal_live.ports.osc_out import OscOut
 from fractal_live.processes import Child
-from fractal_live.settings import Machine, Patch
+from fractal_live.settings import RunSettings
 
 log = logging.getLogger(__name__)
 
@@ -45,23 +43,6 @@ ERRORS_KEPT = 4
 
 class DaemonError(RuntimeError):
     """The instrument cannot start or go on; the message says why and what to do."""
-
-
-@dataclass(frozen=True, slots=True)
-class RunSettings:
-    """Everything `fractal-live run` was told, resolved. `bars` ends the run after that many; `record` is the
-    file the set is written to; `sync` is midi, internal or osc; `picture` is where the last frame of the
-    dashboard is drawn as SVG."""
-
-    patch: Patch
-    machine: Machine
-    checkpoint: Path
-    sync: str
-    seed: int
-    record: Path
-    bars: int | None = None
-    shows_dashboard: bool = True
-    picture: Path | None = None
 
 
 class Daemon:
@@ -95,6 +76,8 @@ class Daemon:
         self._is_started = False
         self._starts_when_fresh = False
         self._last_frame: DashboardState | None = None
+        self._dashboard: Dashboard | None = None
+        self._saving: asyncio.Future[bool] | None = None
         self._bars_begun = 0
 
     # Life.
@@ -110,8 +93,8 @@ class Daemon:
         try:
             self._start_model()
             self._start_stage()
-            with Dashboard() if settings.shows_dashboard else contextlib.nullcontext() as dashboard:
-                await asyncio.gather(self._play(), self._show(dashboard), self._ping(), self._tell())
+            with Dashboard() if settings.shows_dashboard else contextlib.nullcontext() as self._dashboard:
+                await asyncio.gather(self._play(), self._show(), self._ping(), self._tell())
         finally:
             transport.close()
             await self._leave()
@@ -122,6 +105,8 @@ class Daemon:
         """The first Ctrl-C or SIGTERM ends the run in order; the second leaves at once (the stage closes its
         notes by itself when the pipe breaks)."""
         if self._over.is_set():
+            if self._dashboard is not None:
+                self._dashboard.__exit__(None, None, None)  # the terminal must not stay on its other screen
             os._exit(130)
         self._end()
 
@@ -141,6 +126,8 @@ class Daemon:
         for child in (self._stage, self._model):
             if child is not None:
                 child.kill()
+        if self._saving is not None:
+            await self._saving
         self.recorder.close()
         self.osc_out.close()
         if self.settings.picture is not None and self._last_frame is not None:
@@ -214,13 +201,13 @@ class Daemon:
                 log.info("ready: the first %d bars wait at the port", self.planner.lead_bars)
         elif isinstance(message, ModelFault):
             self.planner.request_failed()
-            self._report(f"model: {message.text}")
+            self._trouble(message.text, is_fatal=self.model_ready is None)
         self._wakes.set()
 
     def _on_stage(self, message: object) -> None:
         if isinstance(message, pipes.Sounded):
             self.recorder.sounded(message.tick, message.message)
-            self._tell_note(message)
+            feedback.tell_note(self.osc_out, message)
         elif isinstance(message, pipes.TransportState):
             self._transport_moved(message)
         elif isinstance(message, pipes.BarStarted):
@@ -230,7 +217,7 @@ class Daemon:
         elif isinstance(message, pipes.StageReady):
             self._stage_is_ready(message)
         elif isinstance(message, pipes.Fault):
-            self._report(message.text)
+            self._trouble(message.text, is_fatal=self.stage_ready is None)
 
     def _stage_is_ready(self, message: pipes.StageReady) -> None:
         self.stage_ready = message
@@ -251,7 +238,7 @@ class Daemon:
             self.recorder.tempo_at(state.tick, state.tempo_bpm)
         self.planner.transport_moved(state.is_rolling, bar_index, state.tempo_bpm)
         if was_rolling and not state.is_rolling:
-            self.recorder.save_if_due()
+            self._save_recording()
             if self.settings.bars is not None and bar_index >= self.settings.bars:
                 self._end()
         self._wakes.set()
@@ -259,15 +246,18 @@ class Daemon:
     def _bar_began(self, message: pipes.BarStarted) -> None:
         self.planner.bar_began(message.bar, message.version, message.is_fallback)
         self.controls.playhead_in(message.bar.index)
-        self.recorder.save_if_due()
+        self._save_recording()
         self._bars_begun += 1
-        self.osc_out.send("/fractal/out/bar", message.bar.index)
-        plan = self.planner.plan()
-        for column, attribute in enumerate(ATTRIBUTES):
-            self.osc_out.send(f"/fractal/out/plan/{attribute.name}", *(float(value) for value in plan[:, column]))
+        feedback.tell_bar(self.osc_out, message.bar.index, self.planner.plan())
         if self.settings.sync == "internal":
             self._follow_plan_tempo()
         self._wakes.set()
+
+    def _save_recording(self) -> None:
+        """At most once a bar; the disk is waited for in another thread."""
+        data = self.recorder.due() if self._saving is None or self._saving.done() else None
+        if data is not None:
+            self._saving = asyncio.get_running_loop().run_in_executor(None, self.recorder.write, data)
 
     def _follow_plan_tempo(self) -> None:
         """With our own clock a held plan tempo is the tempo."""
@@ -308,6 +298,13 @@ class Daemon:
             self._starts_when_fresh = action == "generate" and self.settings.sync == "osc" and not self.state.is_rolling
         elif self._stage is not None and action is not None:
             self._stage.send(pipes.TransportCommand(action, argument or 0.0))
+
+    def _trouble(self, text: str, is_fatal: bool) -> None:
+        """What a child says went wrong. Before it is ready it will leave, and this is the reason given then."""
+        if is_fatal:
+            self.errors.append(text)
+        else:
+            self._report(text)
 
     def _report(self, text: str) -> None:
         """An error for the performer: shown, logged and sent out, each text at most once a second."""
@@ -376,36 +373,22 @@ class Daemon:
                 self._stage.send(pipes.Ping())
             await asyncio.sleep(PING_S)
 
-    async def _show(self, dashboard: Dashboard | None) -> None:
+    async def _show(self) -> None:
         while not self._over.is_set():
             frame = self.dashboard_state()
-            if dashboard is not None:
-                dashboard.update(frame)
+            if self._dashboard is not None:
+                self._dashboard.update(frame)
             if frame.is_rolling:
                 self._last_frame = frame
             await asyncio.sleep(1 / UPDATES_PER_SECOND)
 
     async def _tell(self) -> None:
         while not self._over.is_set():
-            if self.osc_out.subscribers:
-                self._tell_state()
+            self._tell_state()
             await asyncio.sleep(STATE_OUT_S)
 
-    # What goes out to OSC.
-
     def _tell_state(self) -> None:
-        bar, inside = self.settings.patch.meter.bar_at(max(0, self.state.tick))
-        self.osc_out.send("/fractal/out/beat", bar, inside // 480, (inside % 480) / 480)
-        self.osc_out.send("/fractal/out/state/lead", self.planner.lead_bars)
-        self.osc_out.send("/fractal/out/state/underruns", self.health.underruns)
-        self.osc_out.send("/fractal/out/state/lateness_ms", self.health.lateness_p99_ns / 1e6)
-        self.osc_out.send("/fractal/out/state/tempo", self.state.tempo_bpm)
-
-    def _tell_note(self, sounded: pipes.Sounded) -> None:
-        status, pitch, velocity = sounded.message
-        if self.osc_out.subscribers and status & 0xF0 in (0x80, 0x90):
-            is_on = status & 0xF0 == 0x90
-            self.osc_out.send("/fractal/out/note", pitch, velocity if is_on else 0, 0.0, status & 0x0F)
+        feedback.tell_state(self.osc_out, self.settings.patch.meter, self.state, self.health, self.planner.lead_bars)
 
     def dashboard_state(self) -> DashboardState:
         """Everything the dashboard shows, as it is now."""

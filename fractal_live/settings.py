@@ -71,6 +71,23 @@ class Machine:
     recordings: str = "recordings"
 
 
+@dataclass(frozen=True, slots=True)
+class RunSettings:
+    """Everything `fractal-live run` was told, resolved. `bars` ends the run after that many; `record` is the
+    file the set is written to; `sync` is midi, internal or osc; `picture` is where the last frame of the
+    dashboard is drawn as SVG."""
+
+    patch: Patch
+    machine: Machine
+    checkpoint: Path
+    sync: str
+    seed: int
+    record: Path
+    bars: int | None = None
+    shows_dashboard: bool = True
+    picture: Path | None = None
+
+
 def read_patch(path: Path) -> Patch:
     """The patch in a file; what it does not say has the default. Raises SettingsError."""
     readers: dict[str, _Reader] = {

@@ -35,12 +35,12 @@ BEATS_PER_HALF = HALF_STEPS // BEAT_STEPS
 class Batch:
     """A training batch of B crops of T steps (H = T/8 half bars, R plan rows), as `train.dataset` makes it.
 
-    content (B, T, 3, 128) float: what `order` makes visible; order (B, H) int; step_in_bar, bar_len (B, T) int;
-    is_valid (B, T) bool; bar_of_half (B, H) int: the half's row in the horizon (negative: in the past rows);
-    plan (B, R, 6) scaled 0..1 with NaN; is_present (B, R) bool; hidden_cells (B, R, 6) bool: to be imagined;
-    chroma (B, H, 12) int; remaining (B, T) int: onsets still to come in the half bar before each step; steps_left (B, T) int;
-    notes (M, 4) int: step number b*T + t, pitch, velocity bin, duration class, sorted; plan_given,
-    chroma_given, latent_given (B,) bool; noise (B, 16).
+    content (B, T, 3, 128) float: what `order` makes visible; order (B, H) int; step_in_bar, bar_len (B, T)
+    int; is_valid (B, T) bool; bar_of_half (B, H) int: the half's row in the horizon (negative: in the past
+    rows); plan (B, R, 6) scaled 0..1 with NaN; is_present (B, R) bool; hidden_cells (B, R, 6) bool: to be
+    imagined; chroma (B, H, 12) int; remaining (B, T) int: onsets still to come in the half bar before each
+    step; steps_left (B, T) int; notes (M, 4) int: step number b*T + t, pitch, velocity bin, duration class,
+    sorted; plan_given, chroma_given, latent_given (B,) bool; noise (B, 16).
     """
 
     content: Tensor

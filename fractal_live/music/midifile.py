@@ -27,6 +27,8 @@ def read_score(path: Path) -> Score:
     file, when it cannot be parsed or holds no note."""
     try:
         midi = mido.MidiFile(path)
+        if midi.ticks_per_beat <= 0:
+            raise ValueError(f"its time division {midi.ticks_per_beat} is not in ticks per quarter")
         spans, tempos, meters = _read_events(midi)
     except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
         raise MidiFileError(f"{path}: not a readable MIDI file ({error})") from error
