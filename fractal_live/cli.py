@@ -263,6 +263,57 @@ def train(
 
 
 @app.command()
+def evaluate(
+    what: Annotated[str, typer.Argument(help="quality (what it invents) or plan (how nearly it plays what is asked).")],
+    data: Annotated[Path, typer.Option(help="A folder with train/ and valid/, or one of MIDI files.")],
+    checkpoint: Annotated[str, typer.Option(help="A shipped name or a .safetensors file.")] = "live",
+    pieces: Annotated[int, typer.Option(min=2, max=1000, help="How many pieces are judged.")] = 24,
+    bars: Annotated[int, typer.Option(min=1, max=64, help="Bars of each piece.")] = 16,
+    cfg: Annotated[float, typer.Option(min=0, max=5, help="Guidance; 1 = off.")] = 1.0,
+    seed: Annotated[int, typer.Option(min=0, max=HIGHEST_SEED)] = 0,
+    device: Annotated[str, typer.Option(help="auto, cpu or cuda.")] = "auto",
+    as_json: Annotated[bool, typer.Option("--json", help="One JSON line instead of a table.")] = False,
+) -> None:
+    """Judges a checkpoint beside real music that it was not trained on."""
+    from rich.progress import Progress
+
+    from fractal_live.model.checkpoint import CheckpointError
+    from fractal_live.model.engine import Engine
+    from fractal_live.music.request import Sampling
+    from fractal_live.train.corpus import CorpusError, read_corpus
+    from fractal_live.train.evaluate import plan_adherence, quality, windows
+
+    _one_of("what to evaluate", what, ("quality", "plan"))
+    try:
+        engine = Engine(_checkpoint(checkpoint), _one_of("--device", device, DEVICES))
+        held_out = read_corpus(data / "valid" if (data / "valid").is_dir() else data)
+        songs = read_corpus(data / "train") if what == "quality" and (data / "train").is_dir() else held_out
+    except (CheckpointError, CorpusError, ValueError) as error:
+        _fail(str(error))
+    real = windows(held_out, bars, pieces)
+    if len(real) < 2:
+        _fail(f"{data}: fewer than two runs of {bars} full 4/4 bars; ask for fewer --bars or give more songs")
+    with Progress(console=err, disable=as_json or not err.is_terminal) as progress:
+        task = progress.add_task("composing", total=pieces if what == "quality" else len(real))
+
+        def on_piece() -> None:
+            progress.advance(task)
+
+        if what == "quality":
+            result = quality(engine, windows(songs, bars, 200), real, pieces, bars, seed, on_piece)
+        else:
+            result = plan_adherence(engine, real, Sampling(cfg_scale=cfg), seed, on_piece)
+    if as_json:
+        typer.echo(json.dumps({"checkpoint": engine.checkpoint_id, what: result}))
+        return
+    columns = list(next(iter(result.values())))
+    table = Table("", *columns, title=f"{engine.checkpoint_id}: {what}, {len(real)} real pieces of {bars} bars")
+    for name, row in result.items():
+        table.add_row(name, *(f"{row[column]:.3f}" for column in columns))
+    out.print(table)
+
+
+@app.command()
 def ports() -> None:
     """Lists the MIDI ports there are, and what to type to use them."""
     from fractal_live.ports.midi_system import API_NAMES, REMEDY, PortError, choose_api, input_ports, output_ports

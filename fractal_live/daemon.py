@@ -246,6 +246,7 @@ class Daemon:
     def _bar_began(self, message: pipes.BarStarted) -> None:
         self.planner.bar_began(message.bar, message.version, message.is_fallback)
         self.controls.playhead_in(message.bar.index)
+        self._controls_moved()  # curves are laid anew when the position jumped back
         self._save_recording()
         self._bars_begun += 1
         feedback.tell_bar(self.osc_out, message.bar.index, self.planner.plan())
@@ -278,13 +279,16 @@ class Daemon:
         if outcome.error:
             self._report(outcome.error)
         if outcome.changed:
-            for offer in self.planner.controls_changed(self.controls.snapshot):
-                self._send_offer(offer)
+            self._controls_moved()
             if self.settings.sync == "internal" and "plan_tempo" in outcome.changed:
                 self._follow_plan_tempo()
             self._wakes.set()
         if outcome.action is not None:
             self._act(outcome, peer)
+
+    def _controls_moved(self) -> None:
+        for offer in self.planner.controls_changed(self.controls.snapshot):
+            self._send_offer(offer)
 
     def _act(self, outcome: Outcome, peer: tuple[str, int]) -> None:
         action, argument = outcome.action, outcome.argument

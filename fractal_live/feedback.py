@@ -5,12 +5,15 @@ Floats and whole numbers only, one value per address where a client wires it to 
 
 from __future__ import annotations
 
+import numpy as np
+
 from fractal_live.music.meter import PPQN, Meter
 from fractal_live.music.plan import ATTRIBUTES, PlanTable
 from fractal_live.ports.osc_out import OscOut
 from fractal_live.ports.pipes import Sounded, StageHealth, TransportState
 
 NOTE_OFF, NOTE_ON = 0x80, 0x90
+NOT_IMAGINED = -1.0
 
 
 def tell_state(osc_out: OscOut, meter: Meter, transport: TransportState, health: StageHealth, lead_bars: int) -> None:
@@ -24,10 +27,12 @@ def tell_state(osc_out: OscOut, meter: Meter, transport: TransportState, health:
 
 
 def tell_bar(osc_out: OscOut, bar_index: int, plan: PlanTable) -> None:
-    """A bar has begun: its index, and the plan (32, 6) from it on, a message per attribute."""
+    """A bar has begun: its index, and the plan (32, 6) from it on, a message per attribute; what is not
+    imagined yet is sent as -1, because a NaN would stay in a client's filters."""
     osc_out.send("/fractal/out/bar", bar_index)
+    known = np.where(np.isnan(plan), NOT_IMAGINED, plan)
     for column, attribute in enumerate(ATTRIBUTES):
-        osc_out.send(f"/fractal/out/plan/{attribute.name}", *(float(value) for value in plan[:, column]))
+        osc_out.send(f"/fractal/out/plan/{attribute.name}", *(float(value) for value in known[:, column]))
 
 
 def tell_note(osc_out: OscOut, sounded: Sounded) -> None:

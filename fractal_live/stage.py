@@ -120,8 +120,9 @@ class Stage:
                 now_ns = time.monotonic_ns()
                 self._take_commands()
                 self._apply(self._transport.poll(now_ns), now_ns)
+                self._report_state()  # before what is played under it
                 self._play()
-                self._report(now_ns)
+                self._report_health(now_ns)
                 self._check_daemon(now_ns)
                 self._wait()
         except Exception as trouble:
@@ -247,8 +248,8 @@ class Stage:
         if text not in self._faults:
             self._faults.append(text)
 
-    def _report(self, now_ns: int) -> None:
-        transport = self._transport
+    def _report_state(self) -> None:
+        transport, now_ns = self._transport, time.monotonic_ns()
         if now_ns >= self._next_state_ns:
             self._next_state_ns = now_ns + STATE_EVERY_NS
             is_locked = transport.is_locked and not transport.is_clock_lost(now_ns)
@@ -257,6 +258,8 @@ class Stage:
                     transport.is_rolling, transport.position(now_ns), transport.tempo_bpm, is_locked, now_ns
                 )
             )
+
+    def _report_health(self, now_ns: int) -> None:
         if now_ns >= self._next_health_ns:
             self._next_health_ns = now_ns + HEALTH_EVERY_NS
             lateness = self._telemetry.lateness(now_ns)
@@ -268,7 +271,7 @@ class Stage:
                     underruns=self._scheduler.underruns,
                     sounding=self._scheduler.sounding,
                     sent=self._telemetry.counts["sent"],
-                    dropped_clocks=transport.dropped_clocks,
+                    dropped_clocks=self._transport.dropped_clocks,
                 )
             )
             while self._faults:

@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 import rtmidi
 
+from fractal_live.ports.midi_system import input_ports, output_ports
+
 ROOT = Path(__file__).parent.parent
 READY_S = 90.0
 
@@ -84,11 +86,7 @@ def instrument(folder: Path, *options: str) -> Iterator[Instrument]:
 
 def jack_midi_ports(kind: str) -> list[str]:
     """All MIDI inputs or outputs of the JACK server, as one connects to them."""
-    client = rtmidi.MidiOut(rtmidi.API_UNIX_JACK) if kind == "input" else rtmidi.MidiIn(rtmidi.API_UNIX_JACK)
-    try:
-        return list(client.get_ports())
-    finally:
-        client.delete()
+    return output_ports(rtmidi.API_UNIX_JACK) if kind == "input" else input_ports(rtmidi.API_UNIX_JACK)
 
 
 @contextlib.contextmanager

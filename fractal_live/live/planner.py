@@ -322,15 +322,17 @@ class Planner:
     # Bars as they are to sound.
 
     def _past(self, bars: dict[int, Planned], index: int) -> tuple[Bar, ...]:
-        """The newest unbroken run of bars before `index`, oldest first. For a bar that was given up, as `index`
-        is asked for before it, stands the fallback that plays instead."""
-        made = max((place for place in bars if place < index), default=index)
-        given_up = range(index - 1, max(made, self._first - 1), -1)
-        run = [bars[made].fallback.moved_to(place) for place in given_up]
-        while made in bars and made < index and len(run) < MEMORY_BARS:
-            run.append(bars[made].bar)
-            made -= 1
-        return tuple(reversed(run))
+        """The bars before `index`, oldest first. For a coming bar that was given up, as a later one is asked for
+        before it, stands the fallback that plays instead."""
+        run: list[Bar] = []
+        fallback: Bar | None = None
+        for place in range(index - MEMORY_BARS, index):
+            if place in bars:
+                run.append(bars[place].bar)
+                fallback = bars[place].fallback
+            elif place >= self._first and fallback is not None:
+                run.append(fallback.moved_to(place))
+        return tuple(run)
 
     def _fallback_after(
         self,

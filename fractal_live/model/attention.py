@@ -34,14 +34,17 @@ def attend(q: Tensor, k: Tensor, v: Tensor, mask: Tensor | None = None, use_flas
     return F.scaled_dot_product_attention(q, k, v, attn_mask=mask)
 
 
-def rotate(x: Tensor, positions: Tensor) -> Tensor:
-    """Rotary position (Su et al. 2021, RoFormer, eq. 34): only distances between positions matter.
-    x (B, H, T, D) with even D; positions (T,) or (B, T)."""
-    half = x.shape[-1] // 2
-    rates = 10000.0 ** (-torch.arange(half, device=x.device, dtype=torch.float32) / half)
-    angles = positions[..., None].float() * rates
-    if angles.ndim == 3:
-        angles = angles[:, None]
-    cos, sin = angles.cos().to(x.dtype), angles.sin().to(x.dtype)
-    a, b = x[..., :half], x[..., half:]
+def rotation(positions: Tensor, dim: int) -> tuple[Tensor, Tensor]:
+    """Cosines and sines of positions (T,) for heads of an even width `dim`: (T, dim/2) each."""
+    half = dim // 2
+    rates = 10000.0 ** (-torch.arange(half, device=positions.device, dtype=torch.float32) / half)
+    angles = positions[:, None].float() * rates
+    return angles.cos(), angles.sin()
+
+
+def rotate(x: Tensor, turn: tuple[Tensor, Tensor]) -> Tensor:
+    """Rotary position (Su et al. 2021, RoFormer, eq. 34): of attention only distances between positions
+    remain. x (..., T, D), `turn` from `rotation`."""
+    cos, sin = turn[0].to(x.dtype), turn[1].to(x.dtype)
+    a, b = x.chunk(2, dim=-1)
     return torch.cat([a * cos - b * sin, a * sin + b * cos], dim=-1)

@@ -8,7 +8,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fractal_live.model.attention import attend, rotate
+from fractal_live.model.attention import attend, rotate, rotation
 from fractal_live.model.config import CHROMA_LEVELS, MAX_HALF_ONSETS, LevelConfig, ModelConfig
 from fractal_live.music.plan import ATTRIBUTES
 
@@ -75,14 +75,14 @@ class Block(nn.Module):
         self,
         x: Tensor,
         cond: Tensor,
-        positions: Tensor,
+        turn: tuple[Tensor, Tensor],
         mask: Tensor | None,
         cache: tuple[KVCache, int, bool] | None = None,
     ) -> Tensor:
         B, T, C = x.shape
         qkv = self.qkv(self.norm_attention(x, cond)).view(B, T, 3, self.heads, C // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
-        q, k = rotate(q, positions), rotate(k, positions)
+        q, k = rotate(q, turn), rotate(k, turn)
         if cache is not None:
             store, index, is_kept = cache
             k, v = store.joined(index, k, v, is_kept)
@@ -101,6 +101,7 @@ class Trunk(nn.Module):
             Block(level.embed_dim, level.num_heads, cond_dim, mlp_ratio) for _ in range(level.num_blocks)
         )
         self.norm = AdaLN(level.embed_dim, cond_dim)
+        self.head_dim = level.embed_dim // level.num_heads
 
     def forward(
         self,
@@ -111,10 +112,11 @@ class Trunk(nn.Module):
         cache: KVCache | None = None,
         is_kept: bool = True,
     ) -> Tensor:
-        """x (B, T, C), cond (B, T or 1, cond_dim), positions (T,) or (B, T), mask (B or 1, 1, Tq, Tk) True
+        """x (B, T, C), cond (B, T or 1, cond_dim), positions (T,), mask (B or 1, 1, Tq, Tk) True
         where seen. With a cache the keys are those it holds, then x's own, which stay if `is_kept`."""
+        turn = rotation(positions, self.head_dim)
         for index, block in enumerate(self.blocks):
-            x = block(x, cond, positions, mask, None if cache is None else (cache, index, is_kept))
+            x = block(x, cond, turn, mask, None if cache is None else (cache, index, is_kept))
         out: Tensor = self.norm(x, cond)
         return out
 

@@ -43,11 +43,13 @@ def _read_events(midi: mido.MidiFile) -> tuple[list[Note], list[tuple[int, float
     tempos: list[tuple[int, float]] = []
     meters: list[tuple[int, Meter]] = []
     for track in midi.tracks:
-        file_tick = 0
+        file_tick = last_tick = 0
         open_notes: dict[tuple[int, int], tuple[int, int]] = {}
         for message in track:
             file_tick += message.time
             tick = round(file_tick * PPQN / midi.ticks_per_beat)
+            if message.type == "set_tempo" and message.tempo == 0:
+                raise ValueError("a tempo of no microseconds per quarter")
             if message.type == "set_tempo":
                 tempos.append((tick, mido.tempo2bpm(message.tempo)))
             elif message.type == "time_signature":
@@ -59,6 +61,9 @@ def _read_events(midi: mido.MidiFile) -> tuple[list[Note], list[tuple[int, float
                     spans.append(Note(onset, message.note, max(1, tick - onset), velocity))
                 if message.type == "note_on" and message.velocity > 0:
                     open_notes[voice] = (tick, message.velocity)
+            last_tick = tick
+        for (_, pitch), (onset, velocity) in open_notes.items():  # never closed: they last to the track's end
+            spans.append(Note(onset, pitch, max(1, last_tick - onset), velocity))
     return spans, sorted(tempos), sorted(meters, key=lambda change: change[0])
 
 

@@ -90,9 +90,22 @@ def without_overlaps(notes: Iterable[Note]) -> tuple[Note, ...]:
     return tuple(reversed(result))
 
 
+def _is_on_grid(notes: tuple[Note, ...]) -> bool:
+    """Whether sorted notes lie on steps already, no pitch overlapping itself."""
+    ends: dict[int, int] = {}
+    for note in notes:
+        end = note.onset_tick + note.duration_ticks
+        if note.onset_tick % TICKS_PER_STEP or end % TICKS_PER_STEP or ends.get(note.pitch, 0) > note.onset_tick:
+            return False
+        ends[note.pitch] = end
+    return True
+
+
 def on_grid(bar: Bar) -> Bar:
     """The bar with onsets and durations rounded to steps. An onset that rounds to the bar's end
     is kept on its last step, so that no note is lost."""
+    if _is_on_grid(bar.notes):
+        return bar
     last = bar.meter.steps_per_bar - 1
     rounded = []
     for note in bar.notes:

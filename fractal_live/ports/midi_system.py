@@ -20,6 +20,7 @@ API_NAMES = {
     "jack": rtmidi.API_UNIX_JACK,
     "winmm": rtmidi.API_WINDOWS_MM,
 }
+LISTING_TRIES = 5
 MIDI_APIS = ("auto", *API_NAMES, "none")
 REMEDY = "start a JACK server (jackd, or PipeWire with pw-jack) or load ALSA's sequencer (modprobe snd-seq)"
 
@@ -97,7 +98,10 @@ class _Listing:
         self._client = client
 
     def ports(self) -> list[str]:
-        return [str(name) for name in self._client.get_ports()]
+        for _ in range(LISTING_TRIES):
+            with contextlib.suppress(rtmidi.RtMidiError):  # a port went away between counting and naming
+                return [str(name) for name in self._client.get_ports()]
+        raise PortError("the MIDI ports keep changing while they are listed; try again")
 
     def close(self) -> None:
         self._client.delete()

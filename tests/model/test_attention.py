@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from fractal_live.model.ar import SequentialGenerator, visible
-from fractal_live.model.attention import attend, has_flash_attn, rotate
+from fractal_live.model.attention import attend, has_flash_attn, rotate, rotation
 from fractal_live.model.layers import KVCache
 from fractal_live.model.mar import MaskedGenerator, two_stream_mask
 from tests.model.tiny import TINY, lively
@@ -33,8 +33,8 @@ def test_flash_attention_agrees_with_torch() -> None:
 def test_rotary_attention_depends_on_distances_only() -> None:
     q, k = torch.randn(2, 1, 1, 5, 16).unbind(0)
     here, there = torch.arange(5), torch.arange(5) + 1000
-    near = rotate(q, here) @ rotate(k, here).transpose(-1, -2)
-    far = rotate(q, there) @ rotate(k, there).transpose(-1, -2)
+    near = rotate(q, rotation(here, 16)) @ rotate(k, rotation(here, 16)).transpose(-1, -2)
+    far = rotate(q, rotation(there, 16)) @ rotate(k, rotation(there, 16)).transpose(-1, -2)
     assert torch.allclose(near, far, atol=1e-3)
 
 
