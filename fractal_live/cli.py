@@ -117,7 +117,7 @@ def run(
     recorded = (
         f"recorded {daemon.recorder.notes} notes in {settings.record}" if daemon.recorder.notes else "nothing played"
     )
-    summary = f"{recorded}; seed {settings.seed}; underruns {daemon.health.underruns}"
+    summary = f"{recorded}; seed {settings.seed}; underruns {daemon.status.health.underruns}"
     err.print(summary, highlight=False, markup=False, soft_wrap=True)
 
 

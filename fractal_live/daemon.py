@@ -11,7 +11,6 @@ import os
 import signal
 import sys
 import time
-from collections import deque
 from collections.abc import Sequence
 
 from fractal_live import feedback
@@ -25,6 +24,7 @@ from fractal_live.ports.osc_in import OscIn, open_osc_in
 from fractal_live.ports.osc_out import OscOut
 from fractal_live.processes import Child
 from fractal_live.settings import RunSettings
+from fractal_live.status import Status
 
 log = logging.getLogger(__name__)
 
@@ -38,7 +38,6 @@ STAGE_START_S = 20.0
 MODEL_DEADLINE_S = 20.0
 SHUTDOWN_S = 3.0
 STAGE_SILENCE_S = 3.0
-ERRORS_KEPT = 4
 
 
 class DaemonError(RuntimeError):
@@ -57,12 +56,7 @@ class Daemon:
         self.recorder = Recorder(settings.record, patch.meter, patch.tempo_bpm, patch.title)
         self.osc_out = OscOut(patch.osc_out)
         self.osc_in: OscIn | None = None
-        self.state = pipes.TransportState(False, 0, patch.tempo_bpm, False, time.monotonic_ns())
-        self.health = pipes.StageHealth(0, 0, 0, 0, 0, 0, 0)
-        self.stage_ready: pipes.StageReady | None = None
-        self.model_ready: ModelReady | None = None
-        self.errors: deque[str] = deque(maxlen=ERRORS_KEPT)
-        self.last_osc = ""
+        self.status = Status(pipes.TransportState(False, 0, patch.tempo_bpm, False, time.monotonic_ns()))
         self.is_ready = False
         self.model_restarts = 0
         self.stage_restarts = 0
@@ -137,7 +131,7 @@ class Daemon:
 
     def _start_model(self) -> None:
         setup = ModelSetup(str(self.settings.checkpoint), self.settings.machine.device, self.settings.machine.threads)
-        self.model_ready = None
+        self.status.model = None
         self._asked_s = time.monotonic()
         self._model = Child.start("model", MODEL_ENTRY, setup, self._on_model, self._model_gone)
 
@@ -150,22 +144,24 @@ class Daemon:
             connect=machine.connect or None,
             clock_port=machine.clock_port or None,
             meter=patch.meter,
-            tempo_bpm=self.state.tempo_bpm,
+            tempo_bpm=self.status.transport.tempo_bpm,
             channel=patch.channel,
             latency_ms=machine.latency_ms,
             clock_loss=machine.clock_loss,
             end_bar=self.settings.bars,
         )
-        self.stage_ready = None
+        self.status.stage = None
         self._stage = Child.start("stage", STAGE_ENTRY, setup, self._on_stage, self._stage_gone)
 
     def _model_gone(self) -> None:
         """The set goes on without it; a new one is asked for what is missing."""
         if self._over.is_set():
             return
-        if self.model_ready is None:
+        if self.status.model is None:
             return self._end(
-                DaemonError(self.errors[-1] if self.errors else "the model process ended while it started")
+                DaemonError(
+                    self.status.errors[-1] if self.status.errors else "the model process ended while it started"
+                )
             )
         self.planner.request_failed()
         self.model_restarts += 1
@@ -177,9 +173,11 @@ class Daemon:
     def _stage_gone(self) -> None:
         if self._over.is_set():
             return
-        if self.stage_ready is None:
+        if self.status.stage is None:
             return self._end(
-                DaemonError(self.errors[-1] if self.errors else "the stage process ended while it started")
+                DaemonError(
+                    self.status.errors[-1] if self.status.errors else "the stage process ended while it started"
+                )
             )
         self.stage_restarts += 1
         self._report("the stage process died; it is being started again")
@@ -189,7 +187,7 @@ class Daemon:
 
     def _on_model(self, message: object) -> None:
         if isinstance(message, ModelReady):
-            self.model_ready = message
+            self.status.model = message
             log.info("the model is warm on %s: a bar takes %.0f ms", message.device, message.bar_ns / 1e6)
             self.planner.took_ns.append(message.bar_ns)
         elif isinstance(message, BarReply):
@@ -201,7 +199,7 @@ class Daemon:
                 log.info("ready: the first %d bars wait at the port", self.planner.lead_bars)
         elif isinstance(message, ModelFault):
             self.planner.request_failed()
-            self._trouble(message.text, is_fatal=self.model_ready is None)
+            self._trouble(message.text, is_fatal=self.status.model is None)
         self._wakes.set()
 
     def _on_stage(self, message: object) -> None:
@@ -213,14 +211,14 @@ class Daemon:
         elif isinstance(message, pipes.BarStarted):
             self._bar_began(message)
         elif isinstance(message, pipes.StageHealth):
-            self.health = message
+            self.status.health = message
         elif isinstance(message, pipes.StageReady):
             self._stage_is_ready(message)
         elif isinstance(message, pipes.Fault):
-            self._trouble(message.text, is_fatal=self.stage_ready is None)
+            self._trouble(message.text, is_fatal=self.status.stage is None)
 
     def _stage_is_ready(self, message: pipes.StageReady) -> None:
-        self.stage_ready = message
+        self.status.stage = message
         if message.advice:
             self._report(message.advice)
         for offer in self.planner.offers():
@@ -228,7 +226,7 @@ class Daemon:
         self._wakes.set()
 
     def _transport_moved(self, state: pipes.TransportState) -> None:
-        was_rolling, self.state = self.state.is_rolling, state
+        was_rolling, self.status.transport = self.status.transport.is_rolling, state
         bar_index = self.settings.patch.meter.bar_at(state.tick)[0]
         if state.is_rolling != was_rolling:
             if state.is_rolling:
@@ -275,7 +273,7 @@ class Daemon:
     def _on_osc(self, address: str, arguments: Sequence[object], peer: tuple[str, int]) -> None:
         outcome = self.controls.apply(address, arguments, time.monotonic_ns())
         shown = " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in arguments[:3])
-        self.last_osc = f"{address} {shown}".strip()[:70]
+        self.status.last_osc = f"{address} {shown}".strip()[:70]
         if outcome.error:
             self._report(outcome.error)
         if outcome.changed:
@@ -297,16 +295,18 @@ class Daemon:
         elif action == "query":
             self._tell_state()
         elif action in ("generate", "reroll"):
-            self.recorder.mark(self.state.tick, f"{action} {argument or ''}".strip())
+            self.recorder.mark(self.status.transport.tick, f"{action} {argument or ''}".strip())
             # Led by OSC bangs, a new cycle asked for while nothing rolls is meant to be heard.
-            self._starts_when_fresh = action == "generate" and self.settings.sync == "osc" and not self.state.is_rolling
+            self._starts_when_fresh = (
+                action == "generate" and self.settings.sync == "osc" and not self.status.transport.is_rolling
+            )
         elif self._stage is not None and action is not None:
             self._stage.send(pipes.TransportCommand(action, argument or 0.0))
 
     def _trouble(self, text: str, is_fatal: bool) -> None:
         """What a child says went wrong. Before it is ready it will leave, and this is the reason given then."""
         if is_fatal:
-            self.errors.append(text)
+            self.status.errors.append(text)
         else:
             self._report(text)
 
@@ -318,7 +318,7 @@ class Daemon:
         if len(self._last_error_s) > 64:
             self._last_error_s.clear()
         self._last_error_s[text] = now_s
-        self.errors.append(text)
+        self.status.errors.append(text)
         log.warning("%s", text)
         self.osc_out.send("/fractal/out/error", text)
 
@@ -329,7 +329,7 @@ class Daemon:
         while not self._over.is_set():
             self._start_when_ready()
             self._watch_children()
-            if self.model_ready is not None and self._model is not None:
+            if self.status.model is not None and self._model is not None:
                 request = self.planner.next_request(self._ns_to_next_bar())
                 if request is not None:
                     self._asked_s = time.monotonic()
@@ -344,7 +344,12 @@ class Daemon:
         if self._starts_when_fresh and self.planner.is_start_fresh and self._stage is not None:
             self._starts_when_fresh = False
             self._stage.send(pipes.TransportCommand("start"))
-        if self.settings.sync == "internal" and self.is_ready and self.stage_ready is not None and not self._is_started:
+        if (
+            self.settings.sync == "internal"
+            and self.is_ready
+            and self.status.stage is not None
+            and not self._is_started
+        ):
             assert self._stage is not None
             self._is_started = True
             self._stage.send(pipes.TransportCommand("start"))
@@ -352,23 +357,23 @@ class Daemon:
     def _watch_children(self) -> None:
         now_s = time.monotonic()
         if self._model is not None and not self._model.is_gone:
-            limit = MODEL_START_S if self.model_ready is None else MODEL_DEADLINE_S
-            is_waiting = self.model_ready is None or self.planner.in_flight is not None
+            limit = MODEL_START_S if self.status.model is None else MODEL_DEADLINE_S
+            is_waiting = self.status.model is None or self.planner.in_flight is not None
             if is_waiting and now_s - self._asked_s > limit:
                 self._report("the model does not answer; it is being started again")
                 self._model.process.kill()
         if self._stage is not None and not self._stage.is_gone:
-            limit = STAGE_START_S if self.stage_ready is None else STAGE_SILENCE_S
+            limit = STAGE_START_S if self.status.stage is None else STAGE_SILENCE_S
             if now_s - self._stage.last_heard_s > limit:
                 self._report("the stage does not answer; it is being started again")
                 self._stage.process.kill()
 
     def _ns_to_next_bar(self) -> int | None:
-        if not self.state.is_rolling:
+        if not self.status.transport.is_rolling:
             return None
         meter = self.settings.patch.meter
-        ns_per_tick = 60e9 / (self.state.tempo_bpm * 480)
-        tick = self.state.tick + (time.monotonic_ns() - self.state.at_ns) / ns_per_tick
+        ns_per_tick = 60e9 / (self.status.transport.tempo_bpm * 480)
+        tick = self.status.transport.tick + (time.monotonic_ns() - self.status.transport.at_ns) / ns_per_tick
         return round((meter.ticks_per_bar - tick % meter.ticks_per_bar) * ns_per_tick)
 
     async def _ping(self) -> None:
@@ -379,7 +384,7 @@ class Daemon:
 
     async def _show(self) -> None:
         while not self._over.is_set():
-            frame = self.dashboard_state()
+            frame = self.status.frame(self.settings, self.planner, self.controls, self.osc_in)
             if self._dashboard is not None:
                 self._dashboard.update(frame)
             if frame.is_rolling:
@@ -392,44 +397,8 @@ class Daemon:
             await asyncio.sleep(STATE_OUT_S)
 
     def _tell_state(self) -> None:
-        feedback.tell_state(self.osc_out, self.settings.patch.meter, self.state, self.health, self.planner.lead_bars)
-
-    def dashboard_state(self) -> DashboardState:
-        """Everything the dashboard shows, as it is now."""
-        planner, health, ready = self.planner, self.health, self.stage_ready
-        playing = max(0, planner.position)
-        counts = self.osc_in.counts if self.osc_in is not None else None
-        return DashboardState(
-            title=self.settings.patch.title,
-            sync=self.settings.sync,
-            is_rolling=self.state.is_rolling,
-            is_locked=self.state.is_locked,
-            tempo_bpm=self.state.tempo_bpm,
-            meter=self.settings.patch.meter,
-            tick=max(0, self.state.tick),
-            plan=planner.plan(),
-            given=self.controls.snapshot.plan_from(playing),
-            bars=planner.bars_from(playing, 4),
-            controls=self.controls.snapshot,
-            lead_bars=planner.lead_bars,
-            generation_ms=planner.took_ns[-1] / 1e6 if planner.took_ns else None,
-            lateness_p50_ns=health.lateness_p50_ns,
-            lateness_p99_ns=health.lateness_p99_ns,
-            lateness_max_ns=health.lateness_max_ns,
-            underruns=health.underruns,
-            sounding=health.sounding,
-            osc_messages=counts.messages if counts is not None else 0,
-            osc_refused=self.controls.refused + (sum(counts.refused.values()) if counts is not None else 0),
-            osc_last=self.last_osc,
-            device=self.model_ready.device if self.model_ready is not None else "warming up",
-            checkpoint=self.model_ready.checkpoint_id
-            if self.model_ready is not None
-            else self.settings.checkpoint.stem,
-            output_port=ready.output_port if ready is not None else "",
-            input_port=ready.input_port if ready is not None else "",
-            osc_port=f"{self.settings.machine.osc_host}:{self.settings.machine.osc_port}",
-            recording=str(self.settings.record),
-            errors=tuple(self.errors),
+        feedback.tell_state(
+            self.osc_out, self.settings.patch.meter, self.status.transport, self.status.health, self.planner.lead_bars
         )
 
 

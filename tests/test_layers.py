@@ -25,8 +25,9 @@ RANK = {
     "stage": 2,
     "processes": 2,
     "feedback": 2,
-    "daemon": 3,
-    "cli": 4,
+    "status": 3,
+    "daemon": 4,
+    "cli": 5,
     "shipped": 0,
 }
 MAY_IMPORT: dict[str, set[str]] = {
@@ -40,6 +41,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "stage": {"music", "live", "ports"},
     "processes": {"ports"},
     "feedback": {"music", "ports"},
+    "status": {"music", "live", "ports", "settings", "dashboard"},
     "daemon": set(RANK) - {"model", "train", "daemon", "cli", "shipped"},
     "cli": set(RANK) - {"cli", "shipped"},
     "shipped": set(),

@@ -51,10 +51,17 @@ def open_notes(heard: list[tuple[int, bytes]]) -> dict[int, int]:
 
 
 def clock_positions(ons: list[tuple[int, int]], clocks: list[int]) -> np.ndarray:
-    """Where each onset lies, in the master's clocks since tick 0: a line through the clocks that were heard."""
-    index = np.arange(len(clocks))
-    slope, start = np.polyfit(index, np.array(clocks) - clocks[0], 1)
-    return (np.array([at_ns for at_ns, _ in ons]) - clocks[0] - start) / slope
+    """Where each onset lies, in the master's clocks since tick 0: on a line through the 24 clocks around it,
+    because each clock alone was heard up to a period late."""
+    times = np.array(clocks, dtype=np.float64)
+    positions = []
+    for at_ns, _ in ons:
+        middle = int(np.searchsorted(times, at_ns))
+        low = min(max(0, middle - 12), len(times) - 24)
+        index = np.arange(low, low + 24)
+        slope, start = np.polyfit(index - low, times[index] - times[low], 1)
+        positions.append(low + (at_ns - times[low] - start) / slope)
+    return np.array(positions)
 
 
 def test_a_set_follows_the_master_obeys_the_performer_and_leaves_nothing_sounding(tmp_path: Path) -> None:

@@ -1,0 +1,67 @@
+"""What the daemon knows of its children and of the performer, and the dashboard's frame made of it."""
+
+from __future__ import annotations
+
+from collections import deque
+from dataclasses import dataclass, field
+
+from fractal_live.dashboard import DashboardState
+from fractal_live.live.controls import Controls
+from fractal_live.live.planner import Planner
+from fractal_live.music.request import ModelReady
+from fractal_live.ports.osc_in import OscIn
+from fractal_live.ports.pipes import StageHealth, StageReady, TransportState
+from fractal_live.settings import RunSettings
+
+ERRORS_KEPT = 4
+BARS_SHOWN = 4
+
+
+@dataclass(slots=True)
+class Status:
+    """The newest word of each. `stage` and `model` are None until that process is ready; `errors` has the newest
+    last."""
+
+    transport: TransportState
+    health: StageHealth = field(default_factory=lambda: StageHealth(0, 0, 0, 0, 0, 0, 0))
+    stage: StageReady | None = None
+    model: ModelReady | None = None
+    errors: deque[str] = field(default_factory=lambda: deque(maxlen=ERRORS_KEPT))
+    last_osc: str = ""
+
+    def frame(
+        self, settings: RunSettings, planner: Planner, controls: Controls, osc_in: OscIn | None
+    ) -> DashboardState:
+        """Everything the dashboard shows, as it is now."""
+        playing = max(0, planner.position)
+        transport, health, stage, model = self.transport, self.health, self.stage, self.model
+        return DashboardState(
+            title=settings.patch.title,
+            sync=settings.sync,
+            is_rolling=transport.is_rolling,
+            is_locked=transport.is_locked,
+            tempo_bpm=transport.tempo_bpm,
+            meter=settings.patch.meter,
+            tick=max(0, transport.tick),
+            plan=planner.plan(),
+            given=controls.snapshot.plan_from(playing),
+            bars=planner.bars_from(playing, BARS_SHOWN),
+            controls=controls.snapshot,
+            lead_bars=planner.lead_bars,
+            generation_ms=planner.took_ns[-1] / 1e6 if planner.took_ns else None,
+            lateness_p50_ns=health.lateness_p50_ns,
+            lateness_p99_ns=health.lateness_p99_ns,
+            lateness_max_ns=health.lateness_max_ns,
+            underruns=health.underruns,
+            sounding=health.sounding,
+            osc_messages=osc_in.counts.messages if osc_in is not None else 0,
+            osc_refused=controls.refused + (sum(osc_in.counts.refused.values()) if osc_in is not None else 0),
+            osc_last=self.last_osc,
+            device=model.device if model is not None else "warming up",
+            checkpoint=model.checkpoint_id if model is not None else settings.checkpoint.stem,
+            output_port=stage.output_port if stage is not None else "",
+            input_port=stage.input_port if stage is not None else "",
+            osc_port=f"{settings.machine.osc_host}:{settings.machine.osc_port}",
+            recording=str(settings.record),
+            errors=tuple(self.errors),
+        )
