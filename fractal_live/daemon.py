@@ -9,7 +9,6 @@ import contextlib
 import logging
 import os
 import signal
-import sys
 import time
 from collections.abc import Sequence
 
@@ -404,8 +403,6 @@ class Daemon:
 
 def play(settings: RunSettings) -> Daemon:
     """Runs the instrument until it is asked to stop. Raises DaemonError or OscPortError before the show."""
-    if sys.platform == "win32":  # add_reader-free: our pipes are read by threads, so the default loop serves
-        asyncio.set_event_loop_policy(asyncio.WindowsSelectorEventLoopPolicy())
     daemon: list[Daemon] = []
 
     async def run() -> None:
