@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import math
 import os
@@ -21,6 +20,7 @@ from fractal_live.model import checkpoint
 from fractal_live.model.config import ModelConfig
 from fractal_live.model.fractal import Batch, Fractal
 from fractal_live.model.latent import plan_summary
+from fractal_live.train.card import model_card
 from fractal_live.train.dataset import Dataset, batches, collate
 
 log = logging.getLogger(__name__)
@@ -167,7 +167,9 @@ class Trainer:
             "history": self.history,
         }
         checkpoint.save(self.average, self.out / "model.safetensors", training)
-        (self.out / "history.json").write_text(json.dumps(training, indent=1))
+        parameters = sum(parameter.numel() for parameter in self.model.parameters())
+        card = model_card(self.out.name, self.model.config, parameters, training, data_note="MIDI files.")
+        (self.out / "model.md").write_text(card, encoding="utf-8")
         state = {
             "step": self.step,
             "seconds": self.seconds,

@@ -63,6 +63,9 @@ def test_the_saved_checkpoint_loads_and_tells_how_it_was_made(tmp_path: Path) ->
     assert loaded.training["step"] == 3
     assert loaded.training["history"][0]["valid_bits_per_note"] == bits[2]
     assert loaded.model.config == CONFIG
+    card = (tmp_path / "run" / "model.md").read_text(encoding="utf-8")
+    assert f"| 3 | {loaded.training['history'][0]['valid_pitch']:.3f} |" in card
+    assert "| steps | 3 of 3 |" in card
 
 
 def test_the_rate_warms_up_stays_and_falls_to_nothing() -> None:
