@@ -25,7 +25,7 @@ from fractal_live.model.config import (
 from fractal_live.model.latent import LatentEncoder
 from fractal_live.model.layers import GuideEncoder, Guides, StepEncoder
 from fractal_live.model.mar import MaskedGenerator
-from fractal_live.model.pitch import ChordTokens, Leaf, PitchRecall, recall_weights
+from fractal_live.model.pitch import RECALL_STEPS, ChordTokens, Leaf, PitchRecall, Recall, recall_maps
 from fractal_live.model.structure import Structure, plan_bin
 
 BEATS_PER_HALF = HALF_STEPS // BEAT_STEPS
@@ -65,13 +65,13 @@ class Batch:
 @dataclass(frozen=True, slots=True)
 class Levels:
     """What each level says: phrase (B, H, dim), beats (B, T/4, dim), steps (B, T, dim), and for the leaf
-    its condition (B, T, cond) and its memory of pitches (B, T, channels, 128)."""
+    its condition (B, T, cond) and its memory, B*T steps in a row."""
 
     phrase: Tensor
     beats: Tensor
     steps: Tensor
     leaf_cond: Tensor
-    recall: Tensor
+    recall: Recall
 
 
 class ChromaHead(nn.Module):
@@ -167,7 +167,7 @@ class Fractal(nn.Module):
         return (
             self._structure_losses(batch)
             | self._phrase_losses(levels.phrase, batch)
-            | self._leaf_losses(levels.leaf_cond.flatten(0, 1), levels.recall.flatten(0, 1), batch)
+            | self._leaf_losses(levels.leaf_cond.flatten(0, 1), levels.recall, batch)
         )
 
     def _plan_condition(self, batch: Batch) -> Tensor:
@@ -204,19 +204,18 @@ class Fractal(nn.Module):
             "onsets_count": is_valid.sum(),
         }
 
-    def _recall(self, batch: Batch) -> Tensor:
-        """(B, T, channels, 128). What sounds on from before comes from the content of the step before."""
-        seen = visible(batch.order, HALF_STEPS, 4 * HALF_STEPS)
+    def _recall(self, batch: Batch) -> Recall:
+        """What sounds on from before comes from the content of the step before."""
+        seen = visible(batch.order, HALF_STEPS, RECALL_STEPS)
         T = seen.shape[1]
         index = torch.arange(T, device=seen.device)
-        weights = recall_weights(seen, index[:, None] - index)
         known = torch.cat([torch.zeros_like(seen[:, :1, 0]), seen.diagonal(-1, 1, 2)], dim=1)
         remaining = (batch.content[:, :-1, 2] - 1 / 16).clamp(min=0)
         held = F.pad(remaining, (0, 0, 1, 0)) * known[..., None]
-        out: Tensor = self.recall(weights, batch.content[:, :, 0], held)
+        out: Recall = self.recall(recall_maps(seen, index[:, None] - index, batch.content[:, :, 0], held))
         return out
 
-    def _leaf_losses(self, cond: Tensor, recall: Tensor, batch: Batch) -> dict[str, Tensor]:
+    def _leaf_losses(self, cond: Tensor, recall: Recall, batch: Batch) -> dict[str, Tensor]:
         """Steps are taken in groups of like size, so that little is spent on padding."""
         steps = batch.is_valid.numel()
         counts = torch.bincount(batch.notes[:, 0], minlength=steps)
@@ -231,7 +230,8 @@ class Fractal(nn.Module):
                 batch.notes[index.clamp(max=len(batch.notes) - 1)] if high else batch.notes.new_zeros(len(chosen), 0, 4)
             )
             tokens = ChordTokens(rows[..., 1], rows[..., 2], rows[..., 3])
-            nll = self.leaf.nll(tokens, counts[chosen], cond[chosen], recall[chosen])
+            memory = Recall(recall.features[chosen], recall.rhythm[chosen])
+            nll = self.leaf.nll(tokens, counts[chosen], cond[chosen], memory)
             for name, value in nll.items():
                 totals[name] = totals[name] + value.sum()
         count = batch.is_valid.flatten()[batch.notes[:, 0]].sum()

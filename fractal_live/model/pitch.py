@@ -19,22 +19,38 @@ from fractal_live.model.layers import KVCache, Trunk
 PITCHES = 128
 STOP = PITCHES
 DECAYS = (2.0, 8.0, 32.0)
-LAGS = (8, 16)
+NEAR_STEPS = 32
+LAGS = (8, 16, 32, 64, 128)
+RECALL_STEPS = max(LAGS)
 RECALL_MAPS = len(DECAYS) + len(LAGS) + 1
 
 
-def recall_weights(seen: Tensor, distance: Tensor) -> Tensor:
-    """How much each earlier step counts in the memory: (..., maps - 1, T, S) from what is seen
-    (..., T, S) bool and distance (T, S) = t - s in steps. Only the past counts."""
+def recall_maps(seen: Tensor, distance: Tensor, onsets: Tensor, held: Tensor) -> Tensor:
+    """What is remembered of each pitch at each of T steps: (B, T, maps, 128). Onsets of the last two bars, fading
+    at three rates; onsets exactly half a bar, one, two, four and eight bars of 4/4 ago; and what sounds on.
+
+    seen (B, T, S) bool, distance (T, S) = t - s in steps, onsets (B, S, 128), held (B, T, 128) remaining
+    steps/16. Only the past counts."""
     past = seen & (distance > 0)
     far = distance.clamp(min=0).float()
-    fading = [torch.exp(-far / decay) * past for decay in DECAYS]
+    fading = [torch.exp(-far / decay) * (past & (distance <= NEAR_STEPS)) for decay in DECAYS]
     exact = [(past & (distance == lag)).float() for lag in LAGS]
-    return torch.stack(fading + exact, dim=-3)
+    weights = torch.stack(fading + exact, dim=1).to(onsets.dtype)  # (B, maps - 1, T, S)
+    traces = torch.einsum("bmts,bsp->btmp", weights, onsets)
+    return torch.cat([traces, held[:, :, None]], dim=2)
+
+
+@dataclass(frozen=True, slots=True)
+class Recall:
+    """The memory of N steps: features of each pitch (N, channels, 128), and how much of each map there is over
+    all pitches (N, maps): the rhythm of what is remembered."""
+
+    features: Tensor
+    rhythm: Tensor
 
 
 class PitchRecall(nn.Module):
-    """Recent pitches as features of each pitch, mixed over two octaves of neighbours."""
+    """Remembered pitches as features of each pitch, mixed over two octaves of neighbours."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
@@ -42,14 +58,10 @@ class PitchRecall(nn.Module):
         self.sweep = nn.Conv1d(RECALL_MAPS, channels, kernel_size=25, padding=12)
         self.mix = nn.Conv1d(channels, channels, kernel_size=1)
 
-    def forward(self, weights: Tensor, onsets: Tensor, held: Tensor) -> Tensor:
-        """weights (B, maps - 1, T, S), onsets (B, S, 128), held (B, T, 128) remaining steps/16 of pitches
-        that sound on from before. Returns features (B, T, channels, 128)."""
-        traces = torch.einsum("bmts,bsp->btmp", weights.to(onsets.dtype), onsets)
-        maps = torch.cat([traces, held[:, :, None]], dim=2)
-        B, T = maps.shape[:2]
-        mixed: Tensor = self.mix(F.gelu(self.sweep(maps.reshape(B * T, RECALL_MAPS, PITCHES))))
-        return mixed.view(B, T, -1, PITCHES)
+    def forward(self, maps: Tensor) -> Recall:
+        """maps (B, T, maps, 128) from `recall_maps`, taken as N = B*T steps."""
+        flat = maps.flatten(0, 1)
+        return Recall(self.mix(F.gelu(self.sweep(flat))), flat.sum(-1))
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +79,9 @@ class Leaf(nn.Module):
         dim = config.leaf.embed_dim
         self.low, self.high = config.pitch_low, config.pitch_high
         self.start = nn.Linear(cond_dim, dim)
+        self.rhythm = nn.Linear(RECALL_MAPS, dim)
+        nn.init.zeros_(self.rhythm.weight)
+        nn.init.zeros_(self.rhythm.bias)
         self.pitch = nn.Parameter(torch.randn(PITCHES, dim) * 0.02)
         self.pitch_class = nn.Parameter(torch.randn(12, dim) * 0.02)
         self.octave = nn.Parameter(torch.randn(11, dim) * 0.02)
@@ -92,9 +107,9 @@ class Leaf(nn.Module):
         out: Tensor = table[notes.pitch] + self.velocity(notes.velocity) + self.duration(notes.duration)
         return out
 
-    def begin(self, cond: Tensor) -> Tensor:
-        """The first token of a step: (N, 1, dim) from its condition (N, cond_dim)."""
-        out: Tensor = self.start(cond)[:, None]
+    def begin(self, cond: Tensor, recall: Recall) -> Tensor:
+        """The first token of a step: (N, 1, dim) from its condition (N, cond_dim) and its memory."""
+        out: Tensor = (self.start(cond) + self.rhythm(recall.rhythm.to(cond.dtype)))[:, None]
         return out
 
     def hidden(self, tokens: Tensor, cond: Tensor, start: int = 0, cache: KVCache | None = None) -> Tensor:
@@ -106,15 +121,15 @@ class Leaf(nn.Module):
         out: Tensor = self.trunk(tokens, cond[:, None], positions, mask[None, None], cache)
         return out
 
-    def pitch_logits(self, hidden: Tensor, below: Tensor, recall: Tensor, table: Tensor) -> Tensor:
+    def pitch_logits(self, hidden: Tensor, below: Tensor, recall: Recall, table: Tensor) -> Tensor:
         """Scores of the 128 pitches and of stopping: (N, K, 129). hidden (N, K, dim); below (N, K) is the
-        pitch of the note before, -1 for none; recall (N, channels, 128). A pitch not above `below` or out
+        pitch of the note before, -1 for none. A pitch not above `below` or out
         of range cannot be chosen."""
         absolute = F.linear(self.query(hidden), table, self.pitch_bias)
         distance = torch.arange(PITCHES, device=hidden.device) - below[..., None]  # (N, K, 128)
         interval = self.interval(hidden).gather(-1, distance.clamp(0, PITCHES - 1))
         relative = torch.where(below[..., None] >= 0, interval, torch.zeros_like(interval))
-        recalled = self.recall_gate(hidden) @ recall.to(hidden.dtype)
+        recalled = self.recall_gate(hidden) @ recall.features.to(hidden.dtype)
         index = torch.arange(PITCHES, device=hidden.device)
         allowed = (distance > 0) & (index >= self.low) & (index <= self.high)
         scores = (absolute + relative + recalled).float().masked_fill(~allowed, float("-inf"))
@@ -129,13 +144,14 @@ class Leaf(nn.Module):
         out: Tensor = self.duration_out(F.gelu(seen))
         return out.float()
 
-    def nll(self, notes: ChordTokens, count: Tensor, cond: Tensor, recall: Tensor) -> dict[str, Tensor]:
+    def nll(self, notes: ChordTokens, count: Tensor, cond: Tensor, recall: Recall) -> dict[str, Tensor]:
         """Negative log-likelihood in nats of the notes of N steps: pitch and stop, velocity, duration, each
-        (N,). notes are padded to K, count (N,) says how many are real; cond (N, cond_dim); recall
-        (N, channels, 128)."""
+        (N,). notes are padded to K, count (N,) says how many are real; cond (N, cond_dim)."""
         K = notes.pitch.shape[1]
         table = self.pitch_table()
-        tokens = torch.cat([self.begin(cond), self.embed_notes(notes, table).to(cond.dtype)], dim=1)  # (N, K+1, dim)
+        tokens = torch.cat(
+            [self.begin(cond, recall), self.embed_notes(notes, table).to(cond.dtype)], dim=1
+        )  # (N, K+1, dim)
         hidden = self.hidden(tokens, cond)
         below = F.pad(notes.pitch, (1, 0), value=-1)
         place = torch.arange(K + 1, device=cond.device)

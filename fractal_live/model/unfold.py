@@ -38,7 +38,7 @@ from fractal_live.model.grid import (
     visible_content,
 )
 from fractal_live.model.layers import Guides, KVCache
-from fractal_live.model.pitch import PITCHES, STOP, ChordTokens, recall_weights
+from fractal_live.model.pitch import PITCHES, RECALL_STEPS, STOP, ChordTokens, Recall, recall_maps
 from fractal_live.model.sampling import draw, guided
 from fractal_live.model.structure import plan_of_bin
 from fractal_live.music.harmony import chroma_of_bar
@@ -46,8 +46,6 @@ from fractal_live.music.meter import TICKS_PER_STEP
 from fractal_live.music.notes import Bar, Note, on_grid, without_overlaps
 from fractal_live.music.plan import COLUMN, measure
 from fractal_live.music.request import BarRequest, Sampling
-
-RECALL_STEPS = 4 * HALF_STEPS
 
 
 @dataclass(frozen=True, slots=True)
@@ -304,9 +302,9 @@ class _Unfolding:
         """The notes of one step, lowest first, at most as many as its half bar still has to come."""
         leaf, sampling = self.model.leaf, self.sampling
         cond = cond[:, 0]
-        recall = self._recall(step).expand(self.rows, -1, -1)
+        recall = self._recall(step)
         cache = KVCache()
-        token = leaf.begin(cond)
+        token = leaf.begin(cond, recall)
         below = -1
         room = min(int(self.remaining[step]), self.model.config.max_notes_per_step)
         for place in range(room + 1):
@@ -340,13 +338,15 @@ class _Unfolding:
         self.log_likelihood += float(scores.log_softmax(-1)[0, choice])
         return choice
 
-    def _recall(self, step: int) -> Tensor:
+    def _recall(self, step: int) -> Recall:
         low = max(0, step - RECALL_STEPS)
         distance = step - torch.arange(low, step, device=self.device)[None]
-        weights = recall_weights(torch.ones_like(distance, dtype=torch.bool), distance)
+        seen = torch.ones_like(distance, dtype=torch.bool)[None]
         held = (self.content[step - 1, 2] - 1 / 16).clamp(min=0) if step else self.content.new_zeros(PITCHES)
-        out: Tensor = self.model.recall(weights[None], self.content[None, low:step, 0], held[None, None])[:, 0]
-        return out
+        found: Recall = self.model.recall(
+            recall_maps(seen, distance, self.content[None, low:step, 0], held[None, None])
+        )
+        return Recall(found.features.expand(self.rows, -1, -1), found.rhythm.expand(self.rows, -1))
 
     def _strike(self, step: int, pitch: int, velocity_bin: int, duration_index: int) -> None:
         velocity, duration = velocity_of_bin(velocity_bin), DURATIONS[duration_index]
