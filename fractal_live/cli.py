@@ -114,9 +114,12 @@ def run(
         daemon = play(settings)
     except (DaemonError, OscPortError) as error:
         _fail(str(error), 1)
-    recorded = (
-        f"recorded {daemon.recorder.notes} notes in {settings.record}" if daemon.recorder.notes else "nothing played"
-    )
+    if not daemon.is_recorded:
+        recorded = daemon.recorder.last_error
+    elif daemon.recorder.notes:
+        recorded = f"recorded {daemon.recorder.notes} notes in {settings.record}"
+    else:
+        recorded = "nothing played"
     summary = f"{recorded}; seed {settings.seed}; underruns {daemon.status.health.underruns}"
     err.print(summary, highlight=False, markup=False, soft_wrap=True)
 

@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from fractal_live import feedback
 from fractal_live.dashboard import UPDATES_PER_SECOND, Dashboard, DashboardState, svg_of
@@ -37,6 +37,7 @@ STAGE_START_S = 20.0
 MODEL_DEADLINE_S = 20.0
 SHUTDOWN_S = 3.0
 STAGE_SILENCE_S = 3.0
+RESTART_S = 1.0
 
 
 class DaemonError(RuntimeError):
@@ -57,10 +58,13 @@ class Daemon:
         self.osc_in: OscIn | None = None
         self.status = Status(pipes.TransportState(False, 0, patch.tempo_bpm, False, time.monotonic_ns()))
         self.is_ready = False
+        self.is_recorded = True  # set on leaving: false when the disk refused the recording
         self.model_restarts = 0
         self.stage_restarts = 0
         self._stage: Child | None = None
         self._model: Child | None = None
+        self._was_model_ready = False  # before, its end is a reason not to begin; after, the set goes on
+        self._was_stage_ready = False
         self._asked_s = 0.0
         self._over = asyncio.Event()
         self._reason: BaseException | None = None
@@ -79,9 +83,11 @@ class Daemon:
         """Starts the processes, plays until asked to stop, leaves nothing sounding. Raises DaemonError."""
         settings = self.settings
         loop = asyncio.get_running_loop()
-        for number in (signal.SIGINT, signal.SIGTERM):
-            with contextlib.suppress(NotImplementedError):  # Windows: Ctrl-C arrives as KeyboardInterrupt
-                loop.add_signal_handler(number, self._asked_to_leave)
+        for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # SIGHUP: the terminal's window was closed
+            with contextlib.suppress(NotImplementedError, AttributeError):  # Windows: Ctrl-C is KeyboardInterrupt
+                loop.add_signal_handler(getattr(signal, name), self._asked_to_leave)
+        if hasattr(signal, "SIGTSTP"):
+            signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # Ctrl-Z would halt the set with its notes sounding
         transport, self.osc_in = await open_osc_in(self._on_osc, settings.machine.osc_host, settings.machine.osc_port)
         try:
             self._start_model()
@@ -121,10 +127,13 @@ class Daemon:
                 child.kill()
         if self._saving is not None:
             await self._saving
-        self.recorder.close()
+        self.is_recorded = self.recorder.close() or not self.recorder.notes
         self.osc_out.close()
         if self.settings.picture is not None and self._last_frame is not None:
-            self.settings.picture.write_text(svg_of(self._last_frame), encoding="utf-8")
+            try:
+                self.settings.picture.write_text(svg_of(self._last_frame), encoding="utf-8")
+            except OSError as error:
+                self._end(DaemonError(f"the picture could not be written: {error}"))
 
     # The two processes.
 
@@ -156,7 +165,7 @@ class Daemon:
         """The set goes on without it; a new one is asked for what is missing."""
         if self._over.is_set():
             return
-        if self.status.model is None:
+        if not self._was_model_ready:
             return self._end(
                 DaemonError(
                     self.status.errors[-1] if self.status.errors else "the model process ended while it started"
@@ -167,12 +176,13 @@ class Daemon:
         self._report("the model process died; it is being started again, fallbacks play meanwhile")
         if self._model is not None:
             self._model.kill()
-        self._start_model()
+        self.status.model = None
+        self._start_again(self._start_model)
 
     def _stage_gone(self) -> None:
         if self._over.is_set():
             return
-        if self.status.stage is None:
+        if not self._was_stage_ready:
             return self._end(
                 DaemonError(
                     self.status.errors[-1] if self.status.errors else "the stage process ended while it started"
@@ -182,11 +192,26 @@ class Daemon:
         self._report("the stage process died; it is being started again")
         if self._stage is not None:
             self._stage.kill()
-        self._start_stage()
+        if self.settings.sync == "internal" and self.status.transport.is_rolling:
+            self._starts_when_fresh = True  # nobody else would start it; it plays from the top
+        if self.status.stage is None:
+            self._start_again(self._start_stage)  # it could not even begin: a pause before the next try
+        else:
+            self._start_stage()
+
+    def _start_again(self, start: Callable[[], None]) -> None:
+        """After a pause, so that what dies at once does not eat the processor."""
+
+        def start_if_on() -> None:
+            if not self._over.is_set():
+                start()
+
+        asyncio.get_running_loop().call_later(RESTART_S, start_if_on)
 
     def _on_model(self, message: object) -> None:
         if isinstance(message, ModelReady):
             self.status.model = message
+            self._was_model_ready = True
             log.info("the model is warm on %s: a bar takes %.0f ms", message.device, message.bar_ns / 1e6)
             self.planner.took_ns.append(message.bar_ns)
         elif isinstance(message, BarReply):
@@ -198,7 +223,7 @@ class Daemon:
                 log.info("ready: the first %d bars wait at the port", self.planner.lead_bars)
         elif isinstance(message, ModelFault):
             self.planner.request_failed()
-            self._trouble(message.text, is_fatal=self.status.model is None)
+            self._trouble(message.text, is_fatal=not self._was_model_ready)
         self._wakes.set()
 
     def _on_stage(self, message: object) -> None:
@@ -214,10 +239,11 @@ class Daemon:
         elif isinstance(message, pipes.StageReady):
             self._stage_is_ready(message)
         elif isinstance(message, pipes.Fault):
-            self._trouble(message.text, is_fatal=self.status.stage is None)
+            self._trouble(message.text, is_fatal=not self._was_stage_ready)
 
     def _stage_is_ready(self, message: pipes.StageReady) -> None:
         self.status.stage = message
+        self._was_stage_ready = True
         if message.advice:
             self._report(message.advice)
         for offer in self.planner.offers():
@@ -231,7 +257,7 @@ class Daemon:
             if state.is_rolling:
                 self.recorder.jumped_to(state.tick)
             self.osc_out.send("/fractal/out/playing", float(state.is_rolling))
-        if state.is_rolling or not was_rolling:
+        if state.is_rolling:  # a position that is only set, in a DAW that stands, is no time that passes
             self.recorder.tempo_at(state.tick, state.tempo_bpm)
         self.planner.transport_moved(state.is_rolling, bar_index, state.tempo_bpm)
         if was_rolling and not state.is_rolling:
@@ -253,7 +279,12 @@ class Daemon:
 
     def _save_recording(self) -> None:
         """At most once a bar; the disk is waited for in another thread."""
-        data = self.recorder.due() if self._saving is None or self._saving.done() else None
+        if self._saving is not None and not self._saving.done():
+            return
+        if self._saving is not None and not self._saving.result():
+            self._report(self.recorder.last_error)
+            self._saving = None
+        data = self.recorder.due()
         if data is not None:
             self._saving = asyncio.get_running_loop().run_in_executor(None, self.recorder.write, data)
 
@@ -294,7 +325,8 @@ class Daemon:
         elif action == "query":
             self._tell_state()
         elif action in ("generate", "reroll"):
-            self.recorder.mark(self.status.transport.tick, f"{action} {argument or ''}".strip())
+            at = self.status.transport.tick if self.status.transport.is_rolling else None
+            self.recorder.mark(at, f"{action} {argument or ''}".strip())
             # Led by OSC bangs, a new cycle asked for while nothing rolls is meant to be heard.
             self._starts_when_fresh = (
                 action == "generate" and self.settings.sync == "osc" and not self.status.transport.is_rolling

@@ -9,6 +9,7 @@ import contextlib
 import io
 import math
 import re
+import threading
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from itertools import groupby
@@ -33,6 +34,7 @@ PITCH_NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 NARROWEST_SPAN = 24
 """Pitches the piano roll shows at least, so that a lone note does not fill it."""
 ERRORS_SHOWN = 2
+CLOSE_S = 0.5
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,8 +118,16 @@ def _transport(state: DashboardState) -> Text:
         (f"bar {bar_index + 1}.{beat + 1}  {dots}  ", "bold"),
         f"{_number(state.tempo_bpm, 2)} bpm ",
         (lead, "green" if state.is_locked or state.sync == "internal" else "yellow"),
-        (f"  {state.meter}  led by {_clean(state.sync)}", "dim"),
+        (f"  {state.meter}  {_leader(state)}", "dim"),
     )
+
+
+def _leader(state: DashboardState) -> str:
+    """Who leads; while nothing rolls, what the performer can do to make it."""
+    if not state.is_rolling and state.lead_bars:
+        ready = {"midi": "ready: press play in the DAW", "osc": "ready: /fractal/trigger/bar"}
+        return ready.get(state.sync, "ready")
+    return f"led by {_clean(state.sync)}"
 
 
 def _plan(state: DashboardState, width: int) -> list[Text]:
@@ -250,7 +260,7 @@ def _controls(snapshot: ControlSnapshot | None, width: int) -> list[Text]:
     latent.append("".join(spark(value, BY_NAME["latent"].low, BY_NAME["latent"].high) for value in dims) or UNKNOWN)
     latent.append(f"  gain {_number(None if snapshot is None else snapshot.latent_gain, 2)}", "dim")
     if snapshot is not None:
-        latent.append(f"   cycle {snapshot.cycle_seed}.{snapshot.rerolls}", "dim")
+        latent.append(f"   seed {snapshot.cycle_seed}  rerolls {snapshot.rerolls}", "dim")
     return [*lines, latent]
 
 
@@ -321,7 +331,9 @@ def _table(plan: PlanTable | None) -> PlanTable:
 
 class Dashboard:
     """The frames on the terminal's alternate screen, from `with` to its end. The daemon's loop calls
-    `update` about UPDATES_PER_SECOND times a second; a terminal that fails ends the picture, not the show."""
+    `update` about UPDATES_PER_SECOND times a second; a terminal that fails ends the picture, not the show.
+
+    A thread draws, because a terminal can block (Ctrl-S, a selection with the mouse) and the loop must not."""
 
     def __init__(self, console: Console | None = None) -> None:
         self._console = console or Console()
@@ -329,6 +341,9 @@ class Dashboard:
         self._console.on_broken_pipe = _raise_again  # type: ignore[method-assign]
         self._live = Live(console=self._console, screen=True, auto_refresh=False)
         self.is_showing = False
+        self._newest: DashboardState | None = None
+        self._has_news = threading.Event()
+        self._drawer = threading.Thread(target=self._draw, name="dashboard", daemon=True)
 
     @property
     def is_possible(self) -> bool:
@@ -338,25 +353,40 @@ class Dashboard:
     def __enter__(self) -> Dashboard:
         self._live.__enter__()
         self.is_showing = True
+        self._drawer.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self.is_showing = False
+        self._has_news.set()
+        self._drawer.join(CLOSE_S)
+        if self._drawer.is_alive():
+            return  # it still waits for a blocked terminal, and so would we
         with contextlib.suppress(Exception):
             self._live.__exit__(kind, error, trace)
 
     def update(self, state: DashboardState) -> None:
-        """Draws a frame in the terminal's present size. Never raises."""
-        if not self.is_showing:
-            return
-        try:
-            width, height = self._console.size
-            self._live.update(render(state, width, height), refresh=True)
-        except Exception:
-            # A closed or blocked terminal: nobody sees the picture, everybody hears the music.
-            self.is_showing = False
+        """Has a frame drawn in the terminal's present size; of several waiting ones the newest. Never
+        raises, never waits."""
+        if self.is_showing:
+            self._newest = state
+            self._has_news.set()
+
+    def _draw(self) -> None:
+        """The thread."""
+        while self._has_news.wait() and self.is_showing:
+            self._has_news.clear()
+            state = self._newest
+            if state is None:
+                continue
+            try:
+                width, height = self._console.size
+                self._live.update(render(state, width, height), refresh=True)
+            except Exception:
+                # A closed terminal: nobody sees the picture, everybody hears the music.
+                self.is_showing = False
 
 
 def _raise_again() -> None:

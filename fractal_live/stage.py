@@ -40,7 +40,10 @@ def main(connection: Connection) -> None:
     """Entry point of the process. The first message on `connection` is a StageSetup."""
     is_main_thread = threading.current_thread() is threading.main_thread()
     if is_main_thread:
-        signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C belongs to the daemon, which sends Shutdown
+        # What a terminal sends to all of us belongs to the daemon: it sends Shutdown, or the broken pipe tells.
+        for name in ("SIGINT", "SIGHUP", "SIGQUIT", "SIGTSTP"):
+            if hasattr(signal, name):
+                signal.signal(getattr(signal, name), signal.SIG_IGN)
     try:
         setup = connection.recv()
     except (EOFError, OSError):
@@ -93,7 +96,7 @@ class Stage:
         self._output = output
         self._midi_in = midi_in
         self._spin_ns = REALTIME_SPIN_NS if is_realtime else SPIN_NS
-        self._latency_ns = round(setup.latency_ms * 1e6)
+        self._latency_ns = round(setup.latency_ms * 1e6)  # positive is later
         self._scheduler = Scheduler(setup.meter, setup.channel)
         self._transport = Transport(setup.sync, setup.meter, setup.tempo_bpm, setup.clock_loss, setup.end_bar)
         self._telemetry = Telemetry()
@@ -116,6 +119,8 @@ class Stage:
         try:
             while not self._is_leaving:
                 self._take_midi()
+                if self._next_state_ns == 0:
+                    self._report_state()  # a change is told before what is played under it
                 self._play()  # before everything that can wait
                 now_ns = time.monotonic_ns()
                 self._take_commands()
@@ -210,7 +215,7 @@ class Stage:
         transport = self._transport
         if not transport.is_rolling:
             return
-        until = transport.timeline.tick_at(time.monotonic_ns() + self._latency_ns)
+        until = transport.timeline.tick_at(time.monotonic_ns() - self._latency_ns)
         if transport.stop_tick is not None:
             until = min(until, transport.stop_tick - 1)
         if self._scheduler.next_tick() > until:
@@ -222,7 +227,7 @@ class Stage:
             self._send(message)
         self._played_tick = until
         for (tick, _), at_ns in zip(due, sent_ns, strict=True):
-            due_ns = transport.timeline.time_at(tick) - self._latency_ns
+            due_ns = transport.timeline.time_at(tick) + self._latency_ns
             self._telemetry.sent(max(due_ns, self._rolling_since_ns), at_ns)
         news: list[object] = [
             pipes.BarStarted(begun.bar, begun.version, begun.is_fallback) for begun in self._scheduler.take_begun()
@@ -292,7 +297,7 @@ class Stage:
         transport = self._transport
         if not transport.is_rolling:
             return None
-        due_ns = transport.timeline.time_at(self._scheduler.next_tick()) - self._latency_ns
+        due_ns = transport.timeline.time_at(self._scheduler.next_tick()) + self._latency_ns
         other_ns = transport.next_ns()
         return due_ns if other_ns is None else min(due_ns, other_ns)
 

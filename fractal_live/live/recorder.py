@@ -89,9 +89,9 @@ class Recorder:
             self._bar_origin = at
             self._change("meter", at, _signature(meter))
 
-    def mark(self, tick: int, text: str) -> None:
-        """A marker such as the name of a patch or a control that was moved."""
-        at = self._file_tick(tick)
+    def mark(self, tick: int | None, text: str) -> None:
+        """A marker such as the name of a patch or a control that was moved; None: at the end so far."""
+        at = self._end if tick is None else self._file_tick(tick)
         self._flush_before(at)
         self._conductor.add(at, _text(MARKER, text))
 

@@ -63,6 +63,8 @@ def song_from_score(name: str, score: Score) -> Song:
 
 def read_corpus(folder: Path, on_file: Callable[[Path], None] | None = None) -> list[Song]:
     """All MIDI files below a folder, in the order of their names. Raises CorpusError when none can be read."""
+    if not folder.is_dir():
+        raise CorpusError(f"{folder}: no such folder; give a folder of MIDI files")
     paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi"))
     songs = []
     for path in paths:
