@@ -85,7 +85,9 @@ class Daemon:
         loop = asyncio.get_running_loop()
         for name in ("SIGINT", "SIGTERM", "SIGHUP"):  # SIGHUP: the terminal's window was closed
             with contextlib.suppress(NotImplementedError, AttributeError):  # Windows: Ctrl-C is KeyboardInterrupt
-                loop.add_signal_handler(getattr(signal, name), self._asked_to_leave)
+                number = getattr(signal, name)
+                if signal.getsignal(number) is not signal.SIG_IGN:  # nohup
+                    loop.add_signal_handler(number, self._asked_to_leave)
         if hasattr(signal, "SIGTSTP"):
             signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # Ctrl-Z would halt the set with its notes sounding
         transport, self.osc_in = await open_osc_in(self._on_osc, settings.machine.osc_host, settings.machine.osc_port)

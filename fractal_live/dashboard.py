@@ -361,11 +361,7 @@ class Dashboard:
     ) -> None:
         self.is_showing = False
         self._has_news.set()
-        self._drawer.join(CLOSE_S)
-        if self._drawer.is_alive():
-            return  # it still waits for a blocked terminal, and so would we
-        with contextlib.suppress(Exception):
-            self._live.__exit__(kind, error, trace)
+        self._drawer.join(CLOSE_S)  # no longer: it may wait for a blocked terminal
 
     def update(self, state: DashboardState) -> None:
         """Has a frame drawn in the terminal's present size; of several waiting ones the newest. Never
@@ -375,7 +371,7 @@ class Dashboard:
             self._has_news.set()
 
     def _draw(self) -> None:
-        """The thread."""
+        """The thread: frames as they come, and at last the terminal as it was."""
         while self._has_news.wait() and self.is_showing:
             self._has_news.clear()
             state = self._newest
@@ -387,6 +383,8 @@ class Dashboard:
             except Exception:
                 # A closed terminal: nobody sees the picture, everybody hears the music.
                 self.is_showing = False
+        with contextlib.suppress(Exception):
+            self._live.__exit__(None, None, None)
 
 
 def _raise_again() -> None:

@@ -202,9 +202,12 @@ class Stage:
         if change is None:
             return
         self._rolling_since_ns = now_ns
+        position = self._transport.position(now_ns)
         if change is Change.LOCATED:
-            self._close_notes(self._scheduler.locate(self._transport.position(now_ns)))
+            self._close_notes(self._scheduler.locate(position))
+            self._played_tick = position
         elif change is Change.STOPPED:
+            self._played_tick = max(self._played_tick, position)
             self._close_notes(self._scheduler.silence())
         self._next_state_ns = 0
 
@@ -218,6 +221,7 @@ class Stage:
         until = transport.timeline.tick_at(time.monotonic_ns() - self._latency_ns)
         if transport.stop_tick is not None:
             until = min(until, transport.stop_tick - 1)
+        self._played_tick = until
         if self._scheduler.next_tick() > until:
             return
         due = self._scheduler.due(until)
@@ -225,7 +229,6 @@ class Stage:
         for _, message in due:
             sent_ns.append(time.monotonic_ns())
             self._send(message)
-        self._played_tick = until
         for (tick, _), at_ns in zip(due, sent_ns, strict=True):
             due_ns = transport.timeline.time_at(tick) + self._latency_ns
             self._telemetry.sent(max(due_ns, self._rolling_since_ns), at_ns)

@@ -1,6 +1,9 @@
 import io
 import math
 import random
+import threading
+import time
+from collections.abc import Callable
 from dataclasses import replace
 from xml.etree import ElementTree
 
@@ -185,7 +188,7 @@ def test_the_dashboard_draws_on_the_alternate_screen_and_leaves_it() -> None:
     console = Console(file=out, force_terminal=True, width=80, height=24, legacy_windows=False)
     with Dashboard(console) as dashboard:
         dashboard.update(playing())
-        assert "Nocturne" in out.getvalue()
+        assert comes_true(lambda: "Nocturne" in out.getvalue())
     assert "\x1b[?1049h" in out.getvalue() and "\x1b[?1049l" in out.getvalue()
     drawn = len(out.getvalue())
     dashboard.update(playing())
@@ -206,8 +209,38 @@ def test_a_terminal_that_goes_away_ends_the_picture_and_not_the_show() -> None:
     with dashboard:
         out.is_gone = True
         dashboard.update(playing())
-        assert dashboard.is_showing is False
+        assert comes_true(lambda: not dashboard.is_showing)
         dashboard.update(playing())
+
+
+def test_a_terminal_that_blocks_holds_up_neither_the_loop_nor_the_end() -> None:
+    """Ctrl-S once stopped the daemon's loop, so that the stage heard no pings and left: silence."""
+    is_free = threading.Event()
+
+    class Blocked(io.StringIO):
+        is_blocked = False
+
+        def write(self, text: str) -> int:
+            if self.is_blocked:
+                is_free.wait(10)
+            return super().write(text)
+
+    out = Blocked()
+    began = time.monotonic()
+    with Dashboard(Console(file=out, force_terminal=True, width=80, height=24, legacy_windows=False)) as dashboard:
+        out.is_blocked = True
+        for _ in range(5):
+            dashboard.update(playing())
+    assert time.monotonic() - began < 5
+    is_free.set()
+
+
+def comes_true(claim: Callable[[], bool], limit_s: float = 5.0) -> bool:
+    """The dashboard draws in a thread of its own."""
+    deadline = time.monotonic() + limit_s
+    while not claim() and time.monotonic() < deadline:
+        time.sleep(0.01)
+    return claim()
 
 
 def test_a_pipe_is_no_place_for_a_dashboard() -> None:
