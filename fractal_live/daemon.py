@@ -32,6 +32,8 @@ MODEL_ENTRY = "fractal_live.model.engine"
 TICK_S = 0.02
 PING_S = 0.2
 STATE_OUT_S = 0.1
+TEMPO_STEP_BPM = 0.25
+MODEL_REST_S = 0.25  # after a request it could not answer, which would fail again at once
 MODEL_START_S = 120.0
 STAGE_START_S = 20.0
 MODEL_DEADLINE_S = 20.0
@@ -75,7 +77,8 @@ class Daemon:
         self._last_frame: DashboardState | None = None
         self._dashboard: Dashboard | None = None
         self._saving: asyncio.Future[bool] | None = None
-        self._bars_begun = 0
+        self._recorded_bpm = patch.tempo_bpm
+        self._model_rests_until_s = 0.0
 
     # Life.
 
@@ -225,6 +228,7 @@ class Daemon:
                 log.info("ready: the first %d bars wait at the port", self.planner.lead_bars)
         elif isinstance(message, ModelFault):
             self.planner.request_failed()
+            self._model_rests_until_s = time.monotonic() + MODEL_REST_S
             self._trouble(message.text, is_fatal=not self._was_model_ready)
         self._wakes.set()
 
@@ -260,7 +264,7 @@ class Daemon:
                 self.recorder.jumped_to(state.tick)
             self.osc_out.send("/fractal/out/playing", float(state.is_rolling))
         if state.is_rolling:  # a position that is only set, in a DAW that stands, is no time that passes
-            self.recorder.tempo_at(state.tick, state.tempo_bpm)
+            self._record_tempo(state)
         self.planner.transport_moved(state.is_rolling, bar_index, state.tempo_bpm)
         if was_rolling and not state.is_rolling:
             self._save_recording()
@@ -273,11 +277,17 @@ class Daemon:
         self.controls.playhead_in(message.bar.index)
         self._controls_moved()  # curves are laid anew when the position jumped back
         self._save_recording()
-        self._bars_begun += 1
         feedback.tell_bar(self.osc_out, message.bar.index, self.planner.plan())
         if self.settings.sync == "internal":
             self._follow_plan_tempo()
         self._wakes.set()
+
+    def _record_tempo(self, state: pipes.TransportState) -> None:
+        """A follower's tempo trembles with the leader's clocks; what is written is what a listener would notice."""
+        is_true = state.is_locked or self.settings.sync == "internal"
+        if is_true and abs(state.tempo_bpm - self._recorded_bpm) >= TEMPO_STEP_BPM:
+            self._recorded_bpm = state.tempo_bpm
+            self.recorder.tempo_at(state.tick, state.tempo_bpm)
 
     def _save_recording(self) -> None:
         """At most once a bar; the disk is waited for in another thread."""
@@ -323,7 +333,9 @@ class Daemon:
     def _act(self, outcome: Outcome, peer: tuple[str, int]) -> None:
         action, argument = outcome.action, outcome.argument
         if action == "subscribe":
-            self.osc_out.subscribe(peer[0], int(argument) if argument else peer[1])
+            port = int(argument) if argument else peer[1]
+            if not self.osc_out.subscribe(peer[0], port):
+                self._report(f"no more subscribers: {peer[0]} port {port} is not told anything")
         elif action == "query":
             self._tell_state()
         elif action in ("generate", "reroll"):
@@ -362,7 +374,8 @@ class Daemon:
         while not self._over.is_set():
             self._start_when_ready()
             self._watch_children()
-            if self.status.model is not None and self._model is not None:
+            is_resting = time.monotonic() < self._model_rests_until_s
+            if self.status.model is not None and self._model is not None and not is_resting:
                 request = self.planner.next_request(self._ns_to_next_bar())
                 if request is not None:
                     self._asked_s = time.monotonic()

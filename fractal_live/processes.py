@@ -16,6 +16,8 @@ from multiprocessing.context import SpawnProcess
 
 from fractal_live.ports import pipes
 
+KILL_JOIN_S = 0.1  # the loop waits for it, and so do the pings
+
 
 @contextlib.contextmanager
 def _bare_main() -> Iterator[None]:
@@ -82,4 +84,4 @@ class Child:
             self.connection.close()
         if self.process.is_alive():
             self.process.kill()
-        self.process.join(1.0)
+        self.process.join(KILL_JOIN_S)

@@ -210,6 +210,7 @@ class Stage:
             self._played_tick = max(self._played_tick, position)
             self._close_notes(self._scheduler.silence())
         self._next_state_ns = 0
+        self._report_state()  # each change is told, however fast they come: a DAW's loop is three in one breath
 
     # What goes out
 

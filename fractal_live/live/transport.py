@@ -11,7 +11,7 @@ import enum
 
 from fractal_live.live.clock_follower import ClockFollower
 from fractal_live.live.timeline import Timeline, beat_ns_at
-from fractal_live.music.meter import FOUR_FOUR, PPQN, TICKS_PER_CLOCK, TICKS_PER_SIXTEENTH, Meter
+from fractal_live.music.meter import FOUR_FOUR, PPQN, TICKS_PER_CLOCK, TICKS_PER_STEP, Meter
 
 SYNC_MODES = ("midi", "internal", "osc")
 
@@ -136,7 +136,7 @@ class Transport:
         if self.is_rolling or self.is_armed:
             self.ignored_song_positions += 1
             return None
-        self._stopped_tick = self._resume_tick = song_position_sixteenths * TICKS_PER_SIXTEENTH
+        self._stopped_tick = self._resume_tick = song_position_sixteenths * TICKS_PER_STEP
         return Change.LOCATED
 
     # What the daemon commands

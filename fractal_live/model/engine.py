@@ -95,8 +95,9 @@ def main(connection: Connection) -> None:
             request: BarRequest = connection.recv()
             try:
                 connection.send(engine.bar(request))
-            except RuntimeError as error:
-                connection.send(ModelFault(f"bar {request.index}: {error}", request.version))
+            except Exception as error:
+                # Whatever one request does to the model, the next one is answered.
+                connection.send(ModelFault(f"bar {request.index}: {type(error).__name__}: {error}", request.version))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 

@@ -47,6 +47,8 @@ from fractal_live.music.notes import Bar, Note, on_grid, without_overlaps
 from fractal_live.music.plan import COLUMN, measure
 from fractal_live.music.request import BarRequest, Sampling
 
+LATER_ONSETS = 4  # a chord that the steps left in a half bar may be counted on to bear
+
 
 @dataclass(frozen=True, slots=True)
 class Unfolded:
@@ -165,6 +167,7 @@ class _Unfolding:
         )
         self.table = model.leaf.pitch_table()
         self.phrase_cache, self.beat_cache, self.content_cache = KVCache(), KVCache(), KVCache()
+        self.half_onsets = 0
         self.notes: list[Note] = []
         self.log_likelihood = 0.0
         self.forced_log_likelihood = 0.0
@@ -287,6 +290,7 @@ class _Unfolding:
             scores = scores.masked_fill((index > wanted) | (index < wanted - later), float("-inf"))
             count = int(draw(scores, self.sampling, self.generator)[0])
         onsets.append(max(0, min(count, MAX_HALF_ONSETS)))
+        self.half_onsets = onsets[-1]
         self.remaining[half * HALF_STEPS : (half + 1) * HALF_STEPS] = onsets[-1]
 
     def _unfold_beat(self, beat: int, handed: Tensor) -> None:
@@ -298,6 +302,14 @@ class _Unfolding:
                 )
             self.encoded = torch.cat([self.encoded, self.model.steps(self.content[None, step : step + 1])], dim=1)
 
+    def _owed(self, step: int) -> int:
+        """How many onsets this step must have so that those after it can bear the rest of the half bar, few at a
+        time: the number of onsets is given, so it is not left to the draw."""
+        later = int(self.steps_left[step]) - 1
+        in_half = int(self.steps_left[step // HALF_STEPS * HALF_STEPS])
+        each = max(LATER_ONSETS, -(-self.half_onsets // in_half) + 1)
+        return max(0, int(self.remaining[step]) - later * each)
+
     def _unfold_step(self, step: int, cond: Tensor) -> None:
         """The notes of one step, lowest first, at most as many as its half bar still has to come."""
         leaf, sampling = self.model.leaf, self.sampling
@@ -307,6 +319,7 @@ class _Unfolding:
         token = leaf.begin(cond, recall)
         below = -1
         room = min(int(self.remaining[step]), self.model.config.max_notes_per_step)
+        owed = self._owed(step)
         for place in range(room + 1):
             if place == room and not self.scores_forced:
                 break
@@ -316,7 +329,7 @@ class _Unfolding:
             if place == room:
                 self.forced_log_likelihood += float(scores.log_softmax(-1)[0, STOP])
                 break
-            pitch = self._choose(scores)
+            pitch = self._choose(scores, owed - place)
             if pitch == STOP:
                 break
             velocity, duration = self._velocity_and_duration(hidden, pitch)
@@ -333,8 +346,16 @@ class _Unfolding:
         duration = self._choose(guided(leaf.duration_logits(hidden, pitches, velocities, self.table)[:, 0], scale))
         return velocity, duration
 
-    def _choose(self, scores: Tensor) -> int:
-        choice = int(draw(scores, self.sampling, self.generator)[0])
+    def _choose(self, scores: Tensor, owed: int = 0) -> int:
+        """A draw, scored by what the model would have given it with every choice open. Pitches that are `owed`
+        may neither be stopped short of nor leave too few above them."""
+        open_scores = scores
+        if owed > 0:
+            open_scores = scores.clone()
+            open_scores[..., self.model.config.pitch_high - owed + 2 :] = float("-inf")
+            if torch.isinf(open_scores).all():
+                open_scores = scores
+        choice = int(draw(open_scores, self.sampling, self.generator)[0])
         self.log_likelihood += float(scores.log_softmax(-1)[0, choice])
         return choice
 

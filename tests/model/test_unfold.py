@@ -138,6 +138,19 @@ def test_a_bar_never_has_more_onsets_than_its_plan_gives(density: int) -> None:
         assert sum(result.onsets) == density
 
 
+@pytest.mark.parametrize("meter", [FOUR_FOUR, Meter(3, 4), Meter(6, 8), Meter(7, 8), Meter(5, 4)], ids=str)
+@pytest.mark.parametrize(
+    "sampling", [Sampling(), Sampling(2.0), Sampling(0.1), Sampling(cfg_scale=0.0), Sampling(cfg_scale=5.0, top_k=1)]
+)
+def test_the_density_is_met_by_the_number_however_wild_the_draw(meter: Meter, sampling: Sampling) -> None:
+    model = lively(13)
+    for seed, density in enumerate((0, 3, 14, 30)):
+        plan = unknown_plan()
+        plan[:, COLUMN["density"]] = density
+        result = sampled(model, BarRequest(2, played(2, meter), plan, meter=meter, sampling=sampling), seed)
+        assert len(result.notes) == density
+
+
 def test_given_cells_of_the_plan_come_back_bit_for_bit() -> None:
     model = lively(8)
     rng = np.random.default_rng(0)
