@@ -11,7 +11,7 @@ import difflib
 import math
 import random
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from fractal_live.live.snapshot import ControlSnapshot, GivenCurve
@@ -32,6 +32,10 @@ HELD_NS = 100_000_000
 LATENT_HELP = (
     f"the point the plan is imagined from; fewer than {LATENT_DIMS} floats set the first dimensions, more are an "
     "error; raises the gain from 0 to 1 as long as no gain was ever sent, so that a bare vector is heard"
+)
+GAIN_HELP = (
+    "influence of the latent; 0 = none. A latent of zeros is the middle of the training songs and keeps a long set "
+    "from drifting"
 )
 GENERATE_HELP = (
     f"a new cycle; a seed from {LOWEST_GIVEN_SEED} up makes it repeatable, none (or 1, a button) draws a fresh one"
@@ -97,7 +101,7 @@ CONTROLS: tuple[Control, ...] = (
     _param("velocity", "float", 0.25, 2, 1, "", "scales every velocity"),
     _latent("latent", "level0", "floats", -4, 4, LATENT_HELP, LATENT_DIMS),
     _latent("latent_dim", "level0/<i>", "float", -4, 4, f"one dimension of the latent, i = 0 to {LATENT_DIMS - 1}"),
-    _latent("latent_gain", "gain", "float", 0, 1, "influence of the latent; 0 = none"),
+    replace(_latent("latent_gain", "gain", "float", 0, 1, GAIN_HELP), default=1),
     *(_plan(attribute) for attribute in ATTRIBUTES),
     _bang("generate", "generate", "next bar", GENERATE_HELP, HIGHEST_SEED, "seed"),
     _bang("reroll", "reroll", "next bar", "draws the coming bars again, in the same cycle"),

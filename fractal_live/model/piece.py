@@ -13,6 +13,11 @@ from fractal_live.music.request import LATENT_DIMS, BarRequest, Sampling
 MEMORY_BARS = 64
 
 
+def drawn_latent(seed: int) -> tuple[float, ...]:
+    """A point of the latent's prior, N(0, 1) in every dimension."""
+    return tuple(float(value) for value in np.random.default_rng(seed).standard_normal(LATENT_DIMS))
+
+
 def compose(
     engine: Engine,
     bars: int,
@@ -20,10 +25,12 @@ def compose(
     sampling: Sampling,
     given: PlanTable | None = None,
     meter: Meter = FOUR_FOUR,
-    latent: tuple[float, ...] = (0.0,) * LATENT_DIMS,
-    latent_gain: float = 0.0,
+    latent: tuple[float, ...] | None = None,
+    latent_gain: float = 1.0,
 ) -> Score:
-    """A piece of so many bars. `given` is (bars, 6) with NaN for what the model imagines."""
+    """A piece of so many bars. `given` is (bars, 6) with NaN for what the model imagines. Without a latent the
+    seed draws one, so that pieces differ from one another as songs do."""
+    latent = drawn_latent(seed) if latent is None else latent
     wanted = unknown_plan(bars + PLAN_BARS)
     if given is not None:
         wanted[:bars] = given[:bars]

@@ -72,8 +72,8 @@ def imagine_plan(model: Fractal, request: BarRequest, past_rows: FloatArray, gen
     unknown = torch.isnan(plan[0]) & (torch.arange(plan.shape[1], device=device) >= config.past_bars)[:, None]
     cells = torch.nonzero(unknown)
     cells = cells[torch.randperm(len(cells), generator=generator, device=generator.device).to(device)]
-    z = torch.tensor([request.latent], device=device)
-    gain = torch.tensor([request.latent_gain], device=device)
+    z = torch.tensor([request.latent], dtype=torch.float32, device=device)
+    gain = torch.tensor([request.latent_gain], dtype=torch.float32, device=device)
     rounds = max(1, min(sampling.iterations, len(cells)))
     opened = 0
     for turn in range(rounds if len(cells) else 0):

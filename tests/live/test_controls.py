@@ -38,7 +38,7 @@ def test_the_untouched_snapshot_is_the_defaults_of_a_request(controls: Controls)
     snapshot = controls.snapshot
     assert snapshot.sampling == Sampling()
     assert snapshot.latent == (0.0,) * 16
-    assert (snapshot.latent_gain, snapshot.lead_bars, snapshot.transpose, snapshot.velocity) == (0.0, 2, 0, 1.0)
+    assert (snapshot.latent_gain, snapshot.lead_bars, snapshot.transpose, snapshot.velocity) == (1.0, 2, 0, 1.0)
     assert np.isnan(snapshot.plan_from(0)).all()
 
 
@@ -125,7 +125,8 @@ def test_single_dimensions_are_counted_from_zero(controls: Controls) -> None:
     assert controls.apply("/fractal/latent/level0/16", [0.5]).error
 
 
-def test_a_bare_latent_is_heard_but_a_gain_pulled_down_stays_down(controls: Controls) -> None:
+def test_a_bare_latent_is_heard_but_a_gain_pulled_down_stays_down() -> None:
+    controls = Controls({"latent_gain": 0.0})
     assert controls.apply("/fractal/latent/level0", [1.0]).changed == ("latent", "latent_gain")
     assert controls.snapshot.latent_gain == 1.0
     controls.apply("/fractal/latent/gain", [0.0])
