@@ -10,7 +10,7 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 
 from fractal_live import feedback
 from fractal_live.dashboard import UPDATES_PER_SECOND, Dashboard, DashboardState, svg_of
@@ -372,17 +372,30 @@ class Daemon:
     async def _play(self) -> None:
         """Keeps the model busy with what is wanted next."""
         while not self._over.is_set():
-            self._start_when_ready()
-            self._watch_children()
-            is_resting = time.monotonic() < self._model_rests_until_s
-            if self.status.model is not None and self._model is not None and not is_resting:
-                request = self.planner.next_request(self._ns_to_next_bar())
-                if request is not None:
-                    self._asked_s = time.monotonic()
-                    self._model.send(request)
+            with self._carrying_on("planning"):
+                self._start_when_ready()
+                self._watch_children()
+                self._ask_for_next()
             self._wakes.clear()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wakes.wait(), TICK_S)
+
+    def _ask_for_next(self) -> None:
+        is_resting = time.monotonic() < self._model_rests_until_s
+        if self.status.model is not None and self._model is not None and not is_resting:
+            request = self.planner.next_request(self._ns_to_next_bar())
+            if request is not None:
+                self._asked_s = time.monotonic()
+                self._model.send(request)
+
+    @contextlib.contextmanager
+    def _carrying_on(self, what: str) -> Iterator[None]:
+        """A mistake of ours in one turn of a task is shown and logged; the show goes on with the next turn."""
+        try:
+            yield
+        except Exception as error:
+            log.exception("%s failed", what)
+            self._report(f"{what} failed: {type(error).__name__}: {error}")
 
     def _start_when_ready(self) -> None:
         """With our own clock the music begins as soon as the first bars are there; after a generate while an OSC
@@ -430,16 +443,18 @@ class Daemon:
 
     async def _show(self) -> None:
         while not self._over.is_set():
-            frame = self.status.frame(self.settings, self.planner, self.controls, self.osc_in)
-            if self._dashboard is not None:
-                self._dashboard.update(frame)
-            if frame.is_rolling:
-                self._last_frame = frame
+            with self._carrying_on("the dashboard"):
+                frame = self.status.frame(self.settings, self.planner, self.controls, self.osc_in)
+                if self._dashboard is not None:
+                    self._dashboard.update(frame)
+                if frame.is_rolling:
+                    self._last_frame = frame
             await asyncio.sleep(1 / UPDATES_PER_SECOND)
 
     async def _tell(self) -> None:
         while not self._over.is_set():
-            self._tell_state()
+            with self._carrying_on("telling the subscribers"):
+                self._tell_state()
             await asyncio.sleep(STATE_OUT_S)
 
     def _tell_state(self) -> None:

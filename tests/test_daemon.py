@@ -88,3 +88,20 @@ def test_a_disk_that_refuses_the_recording_is_reported(daemon: Daemon, tmp_path:
 
     asyncio.run(evening())
     assert any("not saved" in text for text in daemon.status.errors)
+
+
+def test_a_mistake_in_one_turn_of_the_planning_is_shown_and_the_next_turn_comes(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    turns: list[int] = []
+
+    def stumble() -> None:
+        turns.append(1)
+        if len(turns) == 3:
+            daemon._end()
+        raise ZeroDivisionError("in the middle of the show")
+
+    monkeypatch.setattr(daemon, "_ask_for_next", stumble)
+    asyncio.run(daemon._play())
+    assert len(turns) == 3
+    assert list(daemon.status.errors) == ["planning failed: ZeroDivisionError: in the middle of the show"]
