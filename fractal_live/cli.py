@@ -309,10 +309,10 @@ def evaluate(
     if as_json:
         typer.echo(json.dumps({"checkpoint": engine.checkpoint_id, what: result}))
         return
-    columns = list(next(iter(result.values())))
-    table = Table("", *columns, title=f"{engine.checkpoint_id}: {what}, {len(real)} real pieces of {bars} bars")
-    for name, row in result.items():
-        table.add_row(name, *(f"{row[column]:.3f}" for column in columns))
+    names = list(result)
+    table = Table("", *names, title=f"{engine.checkpoint_id}: {len(real)} real pieces of {bars} bars")
+    for metric in result[names[0]]:
+        table.add_row(metric, *(f"{result[name][metric]:.3f}" for name in names))
     out.print(table)
 
 

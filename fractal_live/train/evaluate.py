@@ -24,12 +24,14 @@ from fractal_live.train.corpus import Song
 
 FloatArray = npt.NDArray[np.float64]
 STEPS = 16
+LAGS = (1, 4, 8)
 
 
 @dataclass(frozen=True, slots=True)
 class Features:
     """Histograms and means over 4/4 pieces: onsets by sixteenth (16), pitches (128), durations by class, mean
-    scale consistency of a piece (0 to 1), onsets per bar (mean, standard deviation), mean polyphony."""
+    scale consistency of a piece (0 to 1), onsets per bar (mean, standard deviation), mean polyphony, and how alike
+    bars are that lie so many bars apart (0 to 1)."""
 
     onset: FloatArray
     pitch: FloatArray
@@ -38,6 +40,7 @@ class Features:
     density: float
     density_sd: float
     polyphony: float
+    similarity: dict[int, float]
 
 
 def features(pieces: Sequence[Sequence[Bar]]) -> Features:
@@ -54,7 +57,19 @@ def features(pieces: Sequence[Sequence[Bar]]) -> Features:
         float(rows[:, COLUMN["density"]].mean()),
         float(rows[:, COLUMN["density"]].std()),
         float(rows[:, COLUMN["polyphony"]].mean()),
+        {lag: similarity(pieces, lag) for lag in LAGS},
     )
+
+
+def similarity(pieces: Sequence[Sequence[Bar]], lag: int) -> float:
+    """Mean cosine of the onset rolls of bars `lag` bars apart; 0 where pieces are too short to tell."""
+    cosines = []
+    for bars in pieces:
+        struck = [{(note.onset_tick, note.pitch) for note in bar.notes} for bar in bars]
+        for here, there in zip(struck, struck[lag:], strict=False):
+            if here and there:
+                cosines.append(len(here & there) / np.sqrt(len(here) * len(there)))
+    return float(np.mean(cosines)) if cosines else 0.0
 
 
 def divergence(p: FloatArray, q: FloatArray) -> float:
@@ -106,7 +121,7 @@ def quality(
     on_piece: Callable[[], None],
 ) -> dict[str, dict[str, float]]:
     """Rows `model`, `real` (other songs) and `noise` against `real` songs: divergences of onset place, pitch and
-    duration; scale consistency; onsets per bar; polyphony."""
+    duration; scale consistency; onsets per bar; polyphony; likeness of bars 1, 4 and 8 apart."""
     invented = []
     for index in range(pieces):
         invented.append(compose(engine, bars, seed + index, Sampling()).bars)
@@ -127,6 +142,7 @@ def _row(found: Features, anchor: Features) -> dict[str, float]:
         "onsets_per_bar": found.density,
         "onsets_per_bar_sd": found.density_sd,
         "polyphony": found.polyphony,
+        **{f"alike_{lag}": value for lag, value in found.similarity.items()},
     }
 
 

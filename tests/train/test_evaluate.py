@@ -11,7 +11,7 @@ from fractal_live.model.engine import Engine
 from fractal_live.music.plan import measure
 from fractal_live.music.request import Sampling
 from fractal_live.train.corpus import read_corpus
-from fractal_live.train.evaluate import divergence, features, plan_adherence, quality, windows
+from fractal_live.train.evaluate import divergence, features, plan_adherence, quality, similarity, windows
 from tests.train.songs import write_folder
 
 
@@ -36,6 +36,13 @@ def test_features_of_a_known_piece(tmp_path: Path) -> None:
     assert found.onset[1::2].sum() == 0
     assert found.density == pytest.approx(10, abs=0.01)
     assert found.scale == 1.0
+
+
+def test_a_piece_that_comes_back_every_four_bars_is_alike_at_that_distance(tmp_path: Path) -> None:
+    (bars,) = windows(read_corpus(write_folder(tmp_path, 1)), 4, 1)
+    assert similarity([(*bars, *bars, *bars)], 4) == pytest.approx(1.0)
+    assert similarity([(*bars, *bars)], 1) < 0.5
+    assert similarity([bars], 8) == 0.0
 
 
 @pytest.mark.slow
