@@ -171,11 +171,7 @@ class Daemon:
         if self._over.is_set():
             return
         if not self._was_model_ready:
-            return self._end(
-                DaemonError(
-                    self.status.errors[-1] if self.status.errors else "the model process ended while it started"
-                )
-            )
+            return self._end(self._unbegun("model"))
         self.planner.request_failed()
         self.model_restarts += 1
         self._report("the model process died; it is being started again, fallbacks play meanwhile")
@@ -188,11 +184,7 @@ class Daemon:
         if self._over.is_set():
             return
         if not self._was_stage_ready:
-            return self._end(
-                DaemonError(
-                    self.status.errors[-1] if self.status.errors else "the stage process ended while it started"
-                )
-            )
+            return self._end(self._unbegun("stage"))
         self.stage_restarts += 1
         self._report("the stage process died; it is being started again")
         if self._stage is not None:
@@ -203,6 +195,12 @@ class Daemon:
             self._start_again(self._start_stage)  # it could not even begin: a pause before the next try
         else:
             self._start_stage()
+
+    def _unbegun(self, name: str) -> DaemonError:
+        """Why a process that was never ready ended: its own last word, if it had one."""
+        return DaemonError(
+            self.status.errors[-1] if self.status.errors else f"the {name} process ended while it started"
+        )
 
     def _start_again(self, start: Callable[[], None]) -> None:
         """After a pause, so that what dies at once does not eat the processor."""
