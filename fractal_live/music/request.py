@@ -6,6 +6,7 @@ A request is complete: the same request to the same checkpoint on the same devic
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -19,15 +20,26 @@ LATENT_DIMS = 16
 
 @dataclass(frozen=True, slots=True)
 class Sampling:
-    """How to draw from the model's distributions. `temperature` 0.1 to 2 at every level; `cfg_scale`
-    0 to 5, guidance by plan and harmony (1 = off); `top_p` in (0, 1], 1 = off; `top_k` 0 = off;
-    `iterations` is how many rounds the masked levels take to open what is unknown."""
+    """How to draw from the model's distributions.
+
+    `temperature` 0.1 to 2 at every level. `cfg_scale` 0 to 5, guidance by plan and harmony (1 = off);
+    `cfg_schedule` says how it grows while a piece is opened (`constant`, or `linear` from off to full), and
+    `cfg_levels` how much of it the structure, the phrase and the leaf take (0 to 1 each). Filters, in this order:
+    `top_k` likeliest choices only (0 = off); the likeliest that sum to `top_p` only (1 = off); not the `mask_k`
+    likeliest (0 = off); not the likeliest that sum to `mask_p` (0 = off); the last two push away from the obvious.
+    `iterations` is how many rounds the masked levels take to open what is unknown, and `refine` the share of
+    half bars that is drawn again afterwards, the least confident first (0 = off; infill and offline only)."""
 
     temperature: float = 1.0
     cfg_scale: float = 1.0
+    cfg_schedule: str = "constant"
+    cfg_levels: tuple[float, float, float] = (1.0, 1.0, 1.0)
     top_p: float = 1.0
     top_k: int = 0
+    mask_k: int = 0
+    mask_p: float = 0.0
     iterations: int = 4
+    refine: float = 0.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +71,45 @@ class BarReply:
     plan: PlanTable
     version: int
     took_ns: int
+
+
+@dataclass(frozen=True, slots=True)
+class InfillRequest:
+    """Some bars of a piece again, please, knowing what stands on both sides.
+
+    `bars` is the piece, at most 32 bars in a row; `is_missing` marks the bars to be made again, whose notes are
+    neither read nor kept, except pitches outside `low` to `high`, which come back as they were. `plan` is
+    (bars, 6), NaN for what the model shall imagine; only rows of missing bars are read.
+    """
+
+    bars: tuple[Bar, ...]
+    is_missing: tuple[bool, ...]
+    plan: PlanTable | None = None
+    sampling: Sampling = Sampling()
+    seed: int = 0
+    low: int = 0
+    high: int = 127
+
+    def __post_init__(self) -> None:
+        if len(self.bars) != len(self.is_missing):
+            raise ValueError(f"{len(self.bars)} bars but {len(self.is_missing)} marks of what is missing")
+        if not 0 <= self.low <= self.high <= 127:
+            raise ValueError(f"pitches {self.low} to {self.high} must lie in 0 to 127, low not above high")
+
+
+class Generator(Protocol):
+    """What makes music on request: the fractal's engine, or a rival's. The same request gives the same bars on
+    the same device."""
+
+    checkpoint_id: str
+    training: dict[str, Any]
+
+    @property
+    def parameters(self) -> int: ...
+
+    def bar(self, request: BarRequest) -> BarReply: ...
+
+    def infill(self, request: InfillRequest) -> tuple[Bar, ...]: ...
 
 
 @dataclass(frozen=True, slots=True)
