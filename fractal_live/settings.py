@@ -215,10 +215,14 @@ def _control_value(value: Any, control: Control) -> float | tuple[float, ...]:
     if control.kind == "int":
         return int(_whole(int(control.low), int(control.high))(value))
     read = _number(control.low, control.high)
-    if control.kind != "floats" or not isinstance(value, list):
+    fewest = control.group_of
+    if control.kind != "floats" or (fewest == 1 and not isinstance(value, list)):
         return float(read(value))
-    if not 1 <= len(value) <= control.most_values:
-        raise _Wrong(f"has {len(value)} numbers; allowed: 1 to {control.most_values}")
+    if not isinstance(value, list):
+        raise _Wrong(f"is {value!r}; allowed: a list of {fewest} numbers, or of several times {fewest}")
+    if not fewest <= len(value) <= control.most_values or len(value) % fewest:
+        groups = f" in groups of {fewest}" if fewest > 1 else ""
+        raise _Wrong(f"has {len(value)} numbers; allowed: {fewest} to {control.most_values}{groups}")
     return tuple(read(number) for number in value)
 
 

@@ -1,8 +1,7 @@
-"""What the performer moves: one table of controls, and the values they have now.
+"""The values of the controls: what the performer moved, and what it means for the coming bars.
 
-The table is the only source of OSC addresses, ranges, patch keys, dashboard rows and the README's
-table. Turns an address with arguments into a changed value or an action; knows no sockets and no bars.
-One thread (the daemon's event loop) uses it.
+Turns an address with arguments into a changed value or an action, as `live.control_table` allows; knows no sockets
+and no bars. One thread (the daemon's event loop) uses it.
 """
 
 from __future__ import annotations
@@ -12,119 +11,34 @@ import math
 import random
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal
 
-from fractal_live.live.snapshot import ControlSnapshot, GivenCurve
-from fractal_live.music.plan import ATTRIBUTES, COLUMN, PLAN_BARS, Attribute
-from fractal_live.music.request import LATENT_DIMS, Sampling
+from fractal_live.live.control_table import (
+    BY_ADDRESS,
+    BY_NAME,
+    CONTROLS,
+    DIMENSION,
+    HIGHEST_SEED,
+    LOWEST_GIVEN_SEED,
+    PATCH_KEYS,
+    PITCH_CLASSES,
+    SCHEDULES,
+    Control,
+    table_markdown,
+)
+from fractal_live.live.latent_path import LatentPath, Point, between
+from fractal_live.live.snapshot import ControlSnapshot, GivenChroma, GivenCurve
+from fractal_live.music.plan import ATTRIBUTES, COLUMN
+from fractal_live.music.request import Sampling
 
-Kind = Literal["float", "int", "bang", "floats", "text"]
-Group = Literal["param", "latent", "plan", "action"]
-Effect = Literal["next bar", "at once"]
-
-HIGHEST_SEED = 2**31 - 1
-LOWEST_GIVEN_SEED = 2
-"""1 is what a pressed button sends, 0 what it sends when it is let go; seeds begin above."""
+__all__ = ["BY_ADDRESS", "BY_NAME", "CONTROLS", "PATCH_KEYS", "Control", "Controls", "Outcome", "table_markdown"]
+"""The table goes with its values, whoever shows or reads them."""
 
 HELD_NS = 100_000_000
 """A pressed button that repeats itself every video frame is one press while the repeats are closer than this."""
 
-LATENT_HELP = (
-    f"the point the plan is imagined from; fewer than {LATENT_DIMS} floats set the first dimensions, more are an "
-    "error; raises the gain from 0 to 1 as long as no gain was ever sent, so that a bare vector is heard"
-)
-GAIN_HELP = (
-    "influence of the latent; 0 = none. A latent of zeros is the middle of the training songs and keeps a long set "
-    "from drifting"
-)
-GENERATE_HELP = (
-    f"a new cycle; a seed from {LOWEST_GIVEN_SEED} up makes it repeatable, none (or 1, a button) draws a fresh one"
-)
-SUBSCRIBE_HELP = "sends /fractal/out/... to the sender's address, at this port; none (or 1): the sender's own port"
-
 SUGGESTIONS = 64
 SUGGESTION_PAUSE_NS = 50_000_000
 LONGEST_SHOWN = 80
-
-
-@dataclass(frozen=True, slots=True)
-class Control:
-    """One row of the table. `low`, `high` and `default` are in `unit`; a default of None means that
-    nothing is held. `most_values` is how many numbers one message may carry. `takes_effect` says
-    when the change is heard."""
-
-    name: str
-    address: str
-    kind: Kind
-    group: Group
-    low: float
-    high: float
-    default: float | None
-    unit: str
-    takes_effect: Effect
-    help: str
-    most_values: int = 1
-
-
-def _param(name: str, kind: Kind, low: float, high: float, default: float, unit: str, text: str) -> Control:
-    return Control(name, f"/fractal/param/{name}", kind, "param", low, high, default, unit, "next bar", text)
-
-
-def _latent(name: str, path: str, kind: Kind, low: float, high: float, text: str, most_values: int = 1) -> Control:
-    return Control(name, f"/fractal/latent/{path}", kind, "latent", low, high, 0, "", "next bar", text, most_values)
-
-
-def _plan(of: Attribute) -> Control:
-    text = f"{of.help}; one float holds it, several are a curve over the coming bars, none releases it"
-    address = f"/fractal/plan/{of.name}"
-    return Control(
-        f"plan_{of.name}", address, "floats", "plan", of.low, of.high, None, of.unit, "next bar", text, PLAN_BARS
-    )
-
-
-def _bang(name: str, path: str, takes_effect: Effect, text: str, high: float = 1, unit: str = "") -> Control:
-    return Control(name, f"/fractal/{path}", "bang", "action", 0, high, None, unit, takes_effect, text)
-
-
-def _tempo(text: str) -> Control:
-    return Control("tempo", "/fractal/transport/tempo", "float", "action", 20, 400, None, "bpm", "at once", text)
-
-
-CONTROLS: tuple[Control, ...] = (
-    _param("temperature", "float", 0.1, 2, 1, "", "how daring the draw is, at every level"),
-    _param("cfg", "float", 0, 5, 1, "", "how strongly plan and harmony are obeyed; 1 = off"),
-    _param("top_p", "float", 0.05, 1, 1, "", "draw only from the likeliest choices that sum to this; 1 = off"),
-    _param("top_k", "int", 0, 128, 0, "choices", "draw only from this many likeliest choices; 0 = off"),
-    _param("iterations", "int", 1, 16, 4, "rounds", "rounds the masked levels take to open what is unknown"),
-    _param("lead_bars", "int", 1, 8, 2, "bars", "finished bars kept ahead of the playhead"),
-    _param("transpose", "int", -24, 24, 0, "semitones", "moves every pitch"),
-    _param("velocity", "float", 0.25, 2, 1, "", "scales every velocity"),
-    _latent("latent", "level0", "floats", -4, 4, LATENT_HELP, LATENT_DIMS),
-    _latent("latent_dim", "level0/<i>", "float", -4, 4, f"one dimension of the latent, i = 0 to {LATENT_DIMS - 1}"),
-    replace(_latent("latent_gain", "gain", "float", 0, 1, GAIN_HELP), default=1),
-    *(_plan(attribute) for attribute in ATTRIBUTES),
-    _bang("generate", "generate", "next bar", GENERATE_HELP, HIGHEST_SEED, "seed"),
-    _bang("reroll", "reroll", "next bar", "draws the coming bars again, in the same cycle"),
-    _bang("panic", "panic", "at once", "closes every note on every channel used"),
-    _bang("start", "transport/start", "at once", "plays from bar 0"),
-    _bang("stop", "transport/stop", "at once", "stops; nothing sounds on"),
-    _bang("continue", "transport/continue", "at once", "plays on from where it stopped"),
-    _tempo("own tempo, where no leader gives one"),
-    _bang("clock_beat", "clock/beat", "at once", "one beat of an OSC leader"),
-    _bang("trigger_bar", "trigger/bar", "at once", "plays one bar"),
-    _bang("subscribe", "subscribe", "at once", SUBSCRIBE_HELP, 65535, "port"),
-    _bang("query", "query", "at once", "sends the state once"),
-)
-
-BY_NAME: dict[str, Control] = {control.name: control for control in CONTROLS}
-PATCH_KEYS: tuple[str, ...] = tuple(
-    control.name for control in CONTROLS if control.group in ("param", "latent") and control.name != "latent_dim"
-)
-DIMENSION: dict[str, int] = {f"/fractal/latent/level0/{i}": i for i in range(LATENT_DIMS)}
-BY_ADDRESS: dict[str, Control] = {
-    **{control.address: control for control in CONTROLS if control.name != "latent_dim"},
-    **{address: BY_NAME["latent_dim"] for address in DIMENSION},
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +76,9 @@ class Controls:
         self.clamped = 0
         self._seeds = random.Random(seed)
         self._numbers: dict[str, float] = {c.name: c.default for c in CONTROLS if c.default is not None}
-        self._latent: tuple[float, ...] = (0.0,) * LATENT_DIMS
+        self._path = LatentPath()
+        self._stored: dict[int, Point] = {}
+        self._chroma: GivenChroma | None = None
         self._plan: list[GivenCurve | None] = [None] * len(ATTRIBUTES)
         self._cycle_seed = seed
         self._rerolls = 0
@@ -182,18 +98,17 @@ class Controls:
         return self._snapshot
 
     def playhead_in(self, bar_index: int) -> None:
-        """Says which bar is playing (-1: none yet): curves sent from now on begin at the next one. When
-        the playhead jumps back, curves already given go on from where they were."""
+        """Says which bar is playing (-1: none yet): curves and glides sent from now on begin at the next one. When
+        the playhead jumps back, curves already given go on from where they were, and a glide is over."""
         jump = bar_index + 1 - self._coming_bar
         self._coming_bar += jump
-        if jump < 0 and any(given is not None and given.first_bar is not None for given in self._plan):
-            self._plan = [
-                GivenCurve(given.values, given.first_bar + jump)
-                if given is not None and given.first_bar is not None
-                else given
-                for given in self._plan
-            ]
-            self._changed()
+        if jump < 0:
+            before = (self._plan, self._chroma, self._path)
+            self._plan = [given.moved(jump) if given is not None else None for given in self._plan]
+            self._chroma = self._chroma.moved(jump) if self._chroma is not None else None
+            self._path = self._path.settled()
+            if before != (self._plan, self._chroma, self._path):
+                self._changed()
 
     def apply(self, address: str, arguments: Sequence[object], now_ns: int | None = None) -> Outcome:
         """Obeys one message. `arguments` are int, float, bool or None (left out). Never raises. With
@@ -205,6 +120,8 @@ class Controls:
             given = [argument for argument in arguments if argument is not None]
             if control.kind == "bang":
                 outcome = self._bang(control, given, now_ns)
+            elif control.kind == "slots":
+                outcome = self._use_slots(control, [_number(address, argument) for argument in given])
             else:
                 outcome = self._set(control, address, given)
         except _Refused as refusal:
@@ -215,12 +132,13 @@ class Controls:
 
     def _set(self, control: Control, address: str, given: list[object]) -> Outcome:
         if control.kind == "floats":
-            if len(given) > control.most_values:
-                raise _Refused(f"{address}: {len(given)} values; allowed: up to {control.most_values}")
+            if len(given) > control.most_values or len(given) % control.group_of:
+                groups = f" in groups of {control.group_of}" if control.group_of > 1 else ""
+                raise _Refused(f"{address}: {len(given)} values; allowed: up to {control.most_values}{groups}")
         else:
             # A sender of sampled channels puts all samples since its last frame into one message: the newest counts.
             given = given[-1:]
-        if not given and control.group != "plan":
+        if not given and control.group not in ("plan", "harmony"):
             raise _Refused(f"{address}: no value; needs a number from {control.low:g} to {control.high:g}")
         values, error = self._in_range(control, address, [_number(address, argument) for argument in given])
         if control.name == "tempo":
@@ -235,24 +153,72 @@ class Controls:
             if wanted != self._plan[column]:
                 self._plan[column] = wanted
                 changed.append(control.name)
+        elif control.name == "chroma":
+            chroma = _given_chroma(values, self._coming_bar)
+            if chroma != self._chroma:
+                self._chroma = chroma
+                changed.append("chroma")
         elif control.name in ("latent", "latent_dim"):
             first = DIMENSION.get(address, 0)
-            latent = self._latent[:first] + values + self._latent[first + len(values) :]
-            if latent != self._latent:
-                self._latent = latent
-                changed.append("latent")
-            # A bare vector should be heard; but a gain fader that was pulled down stays down.
-            if not self._was_gain_sent and self._numbers["latent_gain"] == 0:
-                self._numbers["latent_gain"] = 1.0
-                changed.append("latent_gain")
+            target = self._path.target
+            return self._aim(target[:first] + values + target[first + len(values) :])
         else:
             self._was_gain_sent |= control.name == "latent_gain"
             if values[0] != self._numbers[control.name]:
                 self._numbers[control.name] = values[0]
+                self._path = replace(self._path, walk=self._numbers["latent_walk"])
                 changed.append(control.name)
         if changed:
             self._changed()
         return tuple(changed)
+
+    def _aim(self, target: Point, glide_bars: int | None = None) -> tuple[str, ...]:
+        """A new target of the latent; without `glide_bars` approached as the glide control says."""
+        changed: list[str] = []
+        bars = int(self._numbers["latent_glide"]) if glide_bars is None else glide_bars
+        path = self._path.towards(target, self._coming_bar - 1, bars)
+        if path != self._path:
+            self._path = path
+            changed.append("latent")
+        # A bare vector should be heard; but a gain fader that was pulled down stays down.
+        if not self._was_gain_sent and self._numbers["latent_gain"] == 0:
+            self._numbers["latent_gain"] = 1.0
+            changed.append("latent_gain")
+        if changed:
+            self._changed()
+        return tuple(changed)
+
+    def _use_slots(self, control: Control, numbers: list[float]) -> Outcome:
+        """Points that were kept: store a, recall a [bars], blend a b share."""
+        address, is_blend = control.address, control.name == "latent_blend"
+        fewest = control.most_values if is_blend else 1
+        if not fewest <= len(numbers) <= control.most_values:
+            allowed = " or ".join(str(count) for count in range(fewest, control.most_values + 1))
+            raise _Refused(f"{address}: {len(numbers)} values; allowed: {allowed}")
+        places = [round(number) for number in numbers[: 2 if is_blend else 1]]
+        if not all(control.low <= place <= control.high for place in places):
+            # The nearest slot would overwrite, or play, what was not meant.
+            raise _Refused(f"{address}: allowed slots: {control.low:g} to {control.high:g}")
+        if control.name == "latent_store":
+            self._stored[places[0]] = self._present_point()
+            return NOTHING
+        points = [self._point_in(address, place) for place in places]
+        if is_blend:
+            (share,), error = self._in_range(replace(control, low=0, high=1), address, numbers[2:])
+            return Outcome(self._aim(between(points[0], points[1], share)), error=error)
+        bars, error = self._in_range(BY_NAME["latent_glide"], address, numbers[1:])
+        return Outcome(self._aim(points[0], int(bars[0]) if bars else None), error=error)
+
+    def _point_in(self, address: str, place: int) -> Point:
+        if place not in self._stored:
+            filled = ", ".join(str(slot) for slot in sorted(self._stored)) or "none"
+            raise _Refused(f"{address}: slot {place} is empty; filled slots: {filled}")
+        return self._stored[place]
+
+    def _present_point(self) -> Point:
+        if self._coming_bar <= 0:
+            return self._path.target
+        return self._path.at(self._coming_bar - 1, self._cycle_seed)
 
     def _bang(self, control: Control, given: list[object], now_ns: int | None) -> Outcome:
         """A press: no argument, true, 1, or (where the control has one) its number. 0 and false are the
@@ -321,6 +287,7 @@ class Controls:
             outcome = self.apply(control.address, value if isinstance(value, Sequence) else [value])
             if outcome.error is not None:
                 raise ValueError(f"{name}: {outcome.error}")
+        self._path = self._path.settled()
         self._was_gain_sent = False
         self.accepted = 0
 
@@ -337,29 +304,22 @@ class Controls:
                 cfg_scale=numbers["cfg"],
                 top_p=numbers["top_p"],
                 top_k=int(numbers["top_k"]),
+                mask_k=int(numbers["mask_k"]),
+                mask_p=numbers["mask_p"],
+                echo=numbers["echo"],
+                cfg_schedule=SCHEDULES[int(numbers["cfg_schedule"])],
                 iterations=int(numbers["iterations"]),
             ),
-            latent=self._latent,
+            latent_path=self._path,
             latent_gain=numbers["latent_gain"],
             plan=tuple(self._plan),
+            chroma=self._chroma,
             cycle_seed=self._cycle_seed,
             rerolls=self._rerolls,
             lead_bars=int(numbers["lead_bars"]),
             transpose=int(numbers["transpose"]),
             velocity=numbers["velocity"],
         )
-
-
-def table_markdown() -> str:
-    """The control table as the README shows it."""
-    lines = ["| address | what it does | range | default | heard |", "|---|---|---|---|---|"]
-    for control in CONTROLS:
-        bounds = f"{control.low:g} to {control.high:g} {control.unit}".strip()
-        if control.kind == "bang":
-            bounds = f"bang [{control.unit}]" if control.unit else "bang"
-        default = "" if control.default is None else f"{control.default:g}"
-        lines.append(f"| `{control.address}` | {control.help} | {bounds} | {default} | {control.takes_effect} |")
-    return "\n".join(lines) + "\n"
 
 
 def _number(address: str, argument: object) -> float:
@@ -379,3 +339,10 @@ def _given(values: tuple[float, ...], coming_bar: int) -> GivenCurve | None:
     if not values:
         return None
     return GivenCurve(values) if len(values) == 1 else GivenCurve(values, coming_bar)
+
+
+def _given_chroma(values: tuple[float, ...], coming_bar: int) -> GivenChroma | None:
+    if not values:
+        return None
+    halves = tuple(values[at : at + PITCH_CLASSES] for at in range(0, len(values), PITCH_CLASSES))
+    return GivenChroma(halves) if len(halves) == 1 else GivenChroma(halves, coming_bar)

@@ -14,6 +14,8 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from fractal_live.live.fallback import fallback_for
+from fractal_live.live.horizon import Horizon
+from fractal_live.live.latent_path import Point
 from fractal_live.live.snapshot import ControlSnapshot
 from fractal_live.music.meter import FOUR_FOUR, PPQN, Meter
 from fractal_live.music.notes import Bar, Note, without_overlaps
@@ -30,13 +32,14 @@ NEVER_ASKED = -1
 
 @dataclass(frozen=True, slots=True)
 class Planned:
-    """A bar as the model made it, before transposition and the like; `asked` is the request's number;
-    `is_begun` says that it has sounded, or sounds."""
+    """A bar as the model made it, before transposition and the like; `asked` is the request's number and `latent`
+    what the request's latent was (None: it had no influence); `is_begun` says that it has sounded, or sounds."""
 
     bar: Bar
     version: int
     asked: int
     fallback: Bar
+    latent: Point | None = None
     is_begun: bool = False
 
 
@@ -65,8 +68,7 @@ class Planner:
         self._top: dict[int, Planned] = {}
         self._replaced: dict[int, Planned] = {}  # what the stage may still play: its new version is on the way
         self._played_to = -1
-        self._rows: dict[int, np.ndarray] = {}  # bar index to its imagined plan row
-        self._top_rows: dict[int, np.ndarray] = {}
+        self._rows, self._top_rows = Horizon(), Horizon()
         self._in_flight_is_top = False
         self._asked = 0
         self._version = 0
@@ -77,14 +79,14 @@ class Planner:
     # What happened.
 
     def controls_changed(self, controls: ControlSnapshot) -> list[Offer]:
-        """New control values. Whatever has not begun is stale from now on; bars that only need to be dressed
-        anew (transposed, louder) come back as offers at once."""
+        """New control values. What has not begun and would be another bar now is stale from now on; bars that only
+        need to be dressed anew (transposed, louder) come back as offers at once."""
         before, self._controls = self._controls, controls
         if before is None or before == controls:
             return []
-        if _imagination(before) != _imagination(controls):
-            self._rows = {index: row for index, row in self._rows.items() if index < self._first}
-            self._top_rows.clear()
+        if _imagination(before, self._first) != _imagination(controls, self._first):
+            self._rows.forget_from(self._first)
+            self._top_rows.forget_from(0)
         if _generation(before) != _generation(controls):
             self._stale_below = self._asked + 1
         if (before.transpose, before.velocity) != (controls.transpose, controls.velocity):
@@ -114,8 +116,7 @@ class Planner:
         self.position = self._played_to = bar.index
         for old in [index for index in self._bars if index < bar.index - MEMORY_BARS and index not in OPENING_BARS]:
             del self._bars[old]
-        for old in [index for index in self._rows if index < bar.index - MEMORY_BARS]:
-            del self._rows[old]
+        self._rows.forget_before(bar.index - MEMORY_BARS)
         self._replaced = {index: planned for index, planned in self._replaced.items() if index > bar.index}
 
     def answered(self, reply: BarReply) -> Offer | None:
@@ -129,12 +130,12 @@ class Planner:
         bars, rows = (self._top, self._top_rows) if is_top else (self._bars, self._rows)
         if not is_top and index < self._first:
             return None
-        is_current = request.version >= self._stale_below
-        if is_current:
-            for place, row in enumerate(reply.plan):
-                rows.setdefault(index + place, row)
+        latent = request.latent if request.latent_gain > 0 else None
+        if request.version >= self._stale_below and latent == self._influence_at(index):
+            rows.imagined(index, reply.plan, latent)
         self._version += 1
-        planned = Planned(reply.bar, self._version, request.version, self._fallback_after(index, reply.bar, bars, rows))
+        fallback = self._fallback_after(index, reply.bar, bars, rows)
+        planned = Planned(reply.bar, self._version, request.version, fallback, latent)
         if not is_top and index in bars:
             self._replaced[index] = bars[index]
         bars[index] = planned
@@ -169,8 +170,9 @@ class Planner:
         first = max(0, self.position)
         table = unknown_plan()
         for row in range(PLAN_BARS):
-            if first + row in self._rows:
-                table[row] = self._rows[first + row]
+            imagined = self._rows.row(first + row)
+            if imagined is not None:
+                table[row] = imagined
             elif first + row in self._bars and self._bars[first + row].bar.plan:
                 table[row] = self._bars[first + row].bar.plan
         if self._controls is not None:
@@ -258,7 +260,12 @@ class Planner:
         return self._played_to >= 0
 
     def _is_stale(self, planned: Planned) -> bool:
-        return not planned.is_begun and planned.asked < self._stale_below
+        if planned.is_begun:
+            return False
+        return planned.asked < self._stale_below or planned.latent != self._influence_at(planned.bar.index)
+
+    def _influence_at(self, index: int) -> Point | None:
+        return None if self._controls is None else self._controls.influence_at(index)
 
     def _begin_anew(self) -> None:
         """A new Start: the bars prepared for it take over. Where there is none yet the stage plays the opening of
@@ -270,7 +277,7 @@ class Planner:
         }
         self._replaced = {index: planned for index, planned in opening.items() if index in self._top}
         self._bars, self._rows = {**opening, **self._top}, self._top_rows
-        self._top, self._top_rows = {}, {}
+        self._top, self._top_rows = {}, Horizon()
         self._played_to = -1
         if self.in_flight is not None and not self._in_flight_is_top:
             self.in_flight = None
@@ -299,19 +306,16 @@ class Planner:
         assert controls is not None
         bars, rows = (self._top, self._top_rows) if is_top else (self._bars, self._rows)
         given = controls.plan_from(index)
-        plan = given.copy()
-        for row in range(PLAN_BARS):
-            imagined = rows.get(index + row)
-            if imagined is not None:
-                plan[row] = np.where(np.isnan(given[row]), imagined, given[row])
+        imagined = rows.known_from(index, controls.influence_at(index))
+        plan = np.where(np.isnan(given), imagined, given)
         if self.leader_sets_tempo:
             plan[:, COLUMN["tempo"]] = np.clip(round(self._tempo_bpm), 40, 200)
         return BarRequest(
             index,
             self._past(bars, index),
             plan,
-            None,
-            controls.latent,
+            controls.chroma_of(index, self.meter),
+            controls.latent_at(index),
             controls.latent_gain,
             self.meter,
             controls.sampling,
@@ -339,10 +343,10 @@ class Planner:
         index: int,
         bar: Bar,
         bars: dict[int, Planned] | None = None,
-        rows: dict[int, np.ndarray] | None = None,
+        rows: Horizon | None = None,
     ) -> Bar:
         bars, rows = self._bars if bars is None else bars, self._rows if rows is None else rows
-        row = rows.get(index + 1)
+        row = rows.row(index + 1)
         density = None if row is None else float(row[COLUMN["density"]])
         if self._controls is not None:
             given = float(self._controls.plan_from(index + 1)[0, COLUMN["density"]])
@@ -382,11 +386,13 @@ def _in_range(pitch: int) -> int:
     return pitch
 
 
-def _imagination(controls: ControlSnapshot) -> tuple[object, ...]:
-    """What the imagined plan depends on."""
-    return (controls.plan, controls.latent, controls.latent_gain, controls.cycle_seed)
+def _imagination(controls: ControlSnapshot, first: int) -> tuple[object, ...]:
+    """What the imagined plan from the bar `first` on, or from the top, depends on."""
+    latents = (controls.influence_at(first), controls.influence_at(0))
+    return (controls.plan, controls.latent_gain, controls.cycle_seed, latents)
 
 
 def _generation(controls: ControlSnapshot) -> tuple[object, ...]:
-    """What the bars depend on."""
-    return (*_imagination(controls), controls.rerolls, controls.sampling)
+    """What all coming bars depend on; their latents are compared bar by bar."""
+    shared = (controls.plan, controls.latent_gain, controls.chroma)
+    return (*shared, controls.cycle_seed, controls.rerolls, controls.sampling)

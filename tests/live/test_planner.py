@@ -3,6 +3,7 @@
 import random
 from collections.abc import Callable
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 import pytest
@@ -10,10 +11,10 @@ import pytest
 from fractal_live.live.controls import Controls
 from fractal_live.live.planner import Offer, Planner
 from fractal_live.live.scheduler import BegunBar, Scheduler
-from fractal_live.music.meter import FOUR_FOUR
+from fractal_live.music.meter import FOUR_FOUR, Meter
 from fractal_live.music.notes import Bar, Note
 from fractal_live.music.plan import COLUMN, HIGH, LOW, PLAN_BARS
-from fractal_live.music.request import BarReply, BarRequest
+from fractal_live.music.request import BarReply, BarRequest, Sampling
 
 MS = 1_000_000
 BAR_NS = 2_000 * MS  # 4/4 at 120 bpm
@@ -164,6 +165,7 @@ class Set:
             self.sounded.append(begun)
             self.planner.bar_began(begun.bar, begun.version, begun.is_fallback)
             self.controls.playhead_in(begun.bar.index)
+            self._take(self.planner.controls_changed(self.controls.snapshot))
 
     def heard(self) -> list[Bar]:
         return [begun.bar for begun in self.sounded]
@@ -420,6 +422,238 @@ def test_a_new_cycle_changes_the_seed_and_a_reroll_too() -> None:
         seeds.append(evening.requests[-1].seed)
     assert seeds[1] == seeds[4]
     assert len(set(seeds)) == 4
+
+
+# The latent moves.
+
+
+def latents(evening: Set) -> list[tuple[int, float]]:
+    """What was asked for: bar and first dimension of its latent."""
+    return [(request.index, round(request.latent[0], 9)) for request in evening.requests]
+
+
+def test_a_changed_latent_replaces_what_has_not_begun_and_its_plan() -> None:
+    evening = playing(4.3)
+    evening.requests.clear()
+    evening.touch("latent/level0", 1.5)
+    evening.bars(0.5)
+    assert latents(evening) == [(5, 1.5), (6, 1.5)]
+    assert np.isnan(evening.requests[0].plan).all()
+
+
+def test_every_bar_of_a_glide_is_asked_for_once_with_the_latent_of_its_place() -> None:
+    evening = playing(4.3)
+    evening.requests.clear()
+    evening.touch("latent/glide", 4)
+    evening.touch("latent/level0", 2)
+    evening.bars(6)
+    assert latents(evening) == [(5, 0.5), (6, 1), (7, 1.5), (8, 2), (9, 2), (10, 2), (11, 2), (12, 2)]
+
+
+def test_a_new_target_on_the_way_starts_from_where_the_playing_bar_is() -> None:
+    evening = playing(4.3)
+    evening.touch("latent/glide", 4)
+    evening.touch("latent/level0", 2)
+    evening.bars(2)
+    evening.requests.clear()
+    evening.touch("latent/level0", -1)
+    evening.bars(2)
+    assert latents(evening) == [(7, 0.5), (8, 0), (9, -0.5), (10, -1)]
+
+
+def test_while_the_latent_moves_the_plan_is_imagined_anew_for_every_bar_and_then_once() -> None:
+    """The rows ahead would have kept the latent the glide began with, and a glide would have been heard 31 bars
+    late."""
+    evening = playing(4.3)
+    evening.requests.clear()
+    evening.touch("latent/glide", 3)
+    evening.touch("latent/level0", 2)
+    evening.bars(4)
+    unknown = [int(np.isnan(request.plan).all(axis=1).sum()) for request in evening.requests]
+    assert unknown == [32, 32, 32, 1, 1, 1]
+    first = next(request for request in evening.requests if request.index == 7)
+    after = next(request for request in evening.requests if request.index == 8)
+    np.testing.assert_array_equal(after.plan[:-1], imagined(first)[1:])
+
+
+def test_the_plan_that_comes_with_an_answer_for_an_older_latent_is_not_wanted() -> None:
+    planner, controls = Planner(), Controls()
+    planner.controls_changed(controls.snapshot)
+    request = planner.next_request(None)
+    assert request is not None
+    controls.apply("/fractal/latent/level0", [2])
+    planner.controls_changed(controls.snapshot)
+    assert planner.answered(answer(request)) is not None
+    assert np.isnan(planner.plan()[1:]).all()
+    again = planner.next_request(None)
+    assert again is not None
+    assert (again.index, again.latent[0]) == (1, 2)  # what is missing comes first
+
+
+def test_the_length_of_coming_glides_and_a_store_make_nothing_stale() -> None:
+    evening = playing(4.3)
+    evening.requests.clear()
+    evening.touch("latent/glide", 9)
+    evening.touch("latent/store", 3)
+    evening.touch("latent/recall", 3)
+    evening.bars(0.4)
+    assert evening.asked() == []
+
+
+def test_a_latent_without_gain_makes_nothing_stale_and_leaves_the_plan() -> None:
+    evening = playing(4.3)
+    evening.touch("latent/gain", 0)
+    evening.bars(0.5)
+    evening.requests.clear()
+    evening.touch("latent/walk", 0.5)
+    evening.touch("latent/level0", 2)
+    evening.bars(2)
+    assert evening.asked() == [7, 8]
+    assert [int(np.isnan(request.plan).all(axis=1).sum()) for request in evening.requests] == [1, 1]
+    assert [request.latent for request in evening.requests] == [
+        evening.controls.snapshot.latent_at(bar) for bar in (7, 8)
+    ]
+
+
+def test_a_recalled_point_is_approached_over_its_bars() -> None:
+    evening = playing(4.3)
+    evening.touch("latent/level0", 2)
+    evening.touch("latent/store", 7)
+    evening.touch("latent/level0", 0)
+    evening.bars(1)
+    evening.requests.clear()
+    evening.touch("latent/recall", 7, 2)
+    evening.bars(1)
+    assert latents(evening) == [(6, 1), (7, 2), (8, 2)]
+    evening.requests.clear()
+    evening.touch("latent/store", 8)
+    evening.touch("latent/level0", 0)
+    evening.touch("latent/store", 9)
+    evening.touch("latent/blend", 8, 9, 0.75)
+    evening.bars(0.3)
+    assert latents(evening) == [(7, 0.25), (8, 0.25)]  # slot 8 was kept half way, at 1
+
+
+def test_a_walk_is_asked_for_bar_by_bar_and_a_bar_that_is_asked_again_has_the_same_latent() -> None:
+    evening = playing(4.3)
+    evening.requests.clear()
+    evening.touch("latent/walk", 0.5)
+    evening.bars(3)
+    assert evening.asked() == [5, 6, 7, 8, 9]
+    before = {request.index: request.latent for request in evening.requests}
+    assert len(set(before.values())) == 5
+    evening.requests.clear()
+    evening.touch("param/temperature", 0.7)
+    evening.touch("reroll")
+    evening.bars(0.3)
+    assert {request.index: request.latent for request in evening.requests} == {8: before[8], 9: before[9]}
+
+
+def test_the_same_controls_at_the_same_bars_make_the_same_piece() -> None:
+    def evening(seed: int) -> list[Bar]:
+        one = Set(seed=seed)
+        one.bars(1)
+        one.start()
+        for address, values in (
+            ("latent/walk", (0.6,)),
+            ("latent/glide", (5,)),
+            ("latent/level0", (1, -1, 2)),
+            ("latent/store", (0,)),
+            ("latent/level0", (-1, 2)),
+            ("latent/recall", (0, 9)),
+            ("harmony/chroma", (1.0,) * 24),
+        ):
+            one.touch(address, *values)
+            one.bars(1.3)
+        return one.heard()
+
+    assert evening(5) == evening(5)
+    assert evening(5) != evening(6)
+
+
+def test_a_start_after_a_glide_begins_at_its_target_and_asks_for_nothing_twice() -> None:
+    evening = playing(4.3)
+    evening.touch("latent/glide", 3)
+    evening.touch("latent/level0", 2)
+    evening.bars(6)
+    evening.stop()
+    evening.requests.clear()
+    evening.bars(1)
+    evening.start()
+    evening.bars(3.5)
+    assert latents(evening) == [(index, 2) for index in range(6)]
+
+
+def test_song_position_finds_the_bars_of_a_walk_as_they_were() -> None:
+    evening = Set()
+    evening.touch("latent/walk", 0.5)
+    evening.bars(1)
+    evening.start()
+    evening.bars(20.5)
+    known = evening.heard()
+    evening.stop()
+    evening.locate(7 * 1920)
+    evening.bars(1)
+    evening.resume()
+    evening.bars(5)
+    assert evening.heard()[21:] == known[7:13]
+
+
+# Harmony and filters.
+
+
+def test_a_held_harmony_is_asked_for_at_once_and_leaves_the_plan() -> None:
+    evening = playing(4.3)
+    evening.requests.clear()
+    chord = [1, 0, 0, 0, 1, 0, 0, 1, 0, 0, 0, 0.5]
+    evening.touch("harmony/chroma", *chord)
+    evening.bars(0.5)
+    assert evening.asked() == [5, 6]
+    for request in evening.requests:
+        np.testing.assert_array_equal(request.chroma, np.array([chord, chord], dtype=np.float32))
+        assert not np.isnan(request.plan[0]).any()
+    evening.requests.clear()
+    evening.touch("harmony/chroma")
+    evening.bars(0.15)
+    assert [(request.index, request.chroma) for request in evening.requests] == [(5, None), (6, None)]
+
+
+def test_a_curve_of_harmonies_goes_to_the_half_bars_it_was_sent_for() -> None:
+    evening = playing(4.3)
+    evening.requests.clear()
+    curve = np.linspace(0, 1, 48, dtype=np.float32).reshape(4, 12)
+    evening.touch("harmony/chroma", *curve.ravel().tolist())
+    evening.bars(2)
+    asked = {request.index: request.chroma for request in evening.requests}
+    assert sorted(asked) == [5, 6, 7, 8]
+    np.testing.assert_array_equal(asked[5], curve[:2])
+    np.testing.assert_array_equal(asked[6], curve[2:])
+    assert asked[7] is None and asked[8] is None
+
+
+def test_in_another_meter_a_bar_has_a_harmony_for_each_of_its_half_bars() -> None:
+    planner = Planner(Meter(7, 8))
+    planner.controls_changed(Controls({"chroma": [1.0] * 12}).snapshot)
+    request = planner.next_request(None)
+    assert request is not None
+    np.testing.assert_array_equal(request.chroma, np.ones((2, 12)))
+
+
+@pytest.mark.parametrize(
+    ("address", "value", "sampling"),
+    [
+        ("mask_k", 3, Sampling(mask_k=3)),
+        ("mask_p", 0.5, Sampling(mask_p=0.5)),
+        ("echo", 2.5, Sampling(echo=2.5)),
+        ("cfg_schedule", 1, Sampling(cfg_schedule="linear")),
+    ],
+)
+def test_filters_and_schedule_are_asked_for_at_once(address: str, value: float, sampling: Sampling) -> None:
+    evening = playing(4.3)
+    evening.requests.clear()
+    evening.touch(f"param/{address}", value)
+    evening.bars(0.5)
+    assert [(request.index, request.sampling) for request in evening.requests] == [(5, sampling), (6, sampling)]
 
 
 def test_behind_a_leader_its_tempo_is_the_plans() -> None:
@@ -704,13 +938,14 @@ def test_the_version_that_sounded_is_the_past_even_if_a_newer_one_was_on_its_way
 
 
 class Watched(Set):
-    """Checks the laws at every step. `horizon` are the rows that were imagined and must be asked for again."""
+    """Checks the laws at every step. `horizon` are the rows that were imagined, each with its latent, and must be
+    asked for again with the same latent."""
 
     def __init__(self, took_ns: Callable[[], int], is_quick: bool) -> None:
         self.is_quick = is_quick
         self.ready: set[int] = set()
         self.checked = 0
-        self.horizon: dict[int, np.ndarray] = {}
+        self.horizon: dict[int, tuple[np.ndarray, object]] = {}
         self.changes = 0
         self.changes_known_to: dict[int, int] = {}
         super().__init__(took_ns)
@@ -719,10 +954,13 @@ class Watched(Set):
         before = self.controls.snapshot
         super().touch(address, *values)
         after = self.controls.snapshot
-        only_dressed = {"transpose": after.transpose, "lead_bars": after.lead_bars, "version": after.version}
-        self.changes += replace(before, **only_dressed) != after  # type: ignore[arg-type]
-        same_sampling = {"sampling": after.sampling, "rerolls": after.rerolls}
-        if replace(before, **only_dressed, **same_sampling) != after:  # type: ignore[arg-type]
+        beside: dict[str, Any] = {
+            name: getattr(after, name) for name in ("transpose", "lead_bars", "version", "latent_path")
+        }
+        self.changes += replace(before, **beside) != after
+        beside |= {"sampling": after.sampling, "rerolls": after.rerolls, "chroma": after.chroma}
+        is_moved = any(before.latent_at(bar) != after.latent_at(bar) for bar in (0, self.planner.position + 1))
+        if replace(before, **beside) != after or is_moved:
             self.horizon.clear()
 
     def asking(self, request: BarRequest) -> None:
@@ -738,9 +976,10 @@ class Watched(Set):
 
     def check_plan(self, request: BarRequest) -> None:
         given = self.controls.snapshot.plan_from(request.index)
+        assert request.latent == self.controls.snapshot.latent_at(request.index)
         for row in range(PLAN_BARS):
-            known = self.horizon.get(request.index + row, np.full(len(LOW), np.nan))
-            expected = np.where(np.isnan(given[row]), known, given[row])
+            known, latent = self.horizon.get(request.index + row, (given[row], None))
+            expected = np.where(np.isnan(given[row]) & (latent == request.latent), known, given[row])
             np.testing.assert_array_equal(request.plan[row], expected, "a row is imagined once")
 
     def check_order(self, index: int, coming: range, ns_left: int) -> None:
@@ -757,13 +996,15 @@ class Watched(Set):
             assert index == reachable[0], "the nearest comes first"
 
     def made(self, request: BarRequest, reply: BarReply, offer: Offer) -> None:
-        if self.changes_known_to[request.version] == self.changes:
-            for row, values in enumerate(reply.plan):
-                self.horizon.setdefault(request.index + row, values)
+        is_current = request.latent == self.controls.snapshot.latent_at(request.index)
+        if self.changes_known_to[request.version] == self.changes and is_current:
+            for place, values in enumerate(reply.plan, request.index):
+                if place not in self.horizon or self.horizon[place][1] != request.latent:
+                    self.horizon[place] = (values, request.latent)
         following = offer.bar.index + 1
         given = float(self.controls.snapshot.plan_from(following)[0, DENSITY])
         row = self.horizon.get(following)
-        wanted = (np.inf if row is None else float(row[DENSITY])) if np.isnan(given) else given
+        wanted = (np.inf if row is None else float(row[0][DENSITY])) if np.isnan(given) else given
         assert offer.fallback.index == following
         if any(bar.notes for bar in (*request.past, reply.bar)):
             assert bool(offer.fallback.notes) == (wanted >= 0.5), "silence only where the plan is silent"
@@ -787,7 +1028,7 @@ class Watched(Set):
 
 
 def random_touch(evening: Set, rng: random.Random) -> None:
-    kind = rng.randrange(9)
+    kind = rng.randrange(14)
     if kind == 0:
         evening.touch("plan/density", rng.choice((0, 4, 11, 30)))
     elif kind == 1:
@@ -804,8 +1045,19 @@ def random_touch(evening: Set, rng: random.Random) -> None:
         evening.touch("param/lead_bars", rng.randint(1, 6))
     elif kind == 7:
         evening.touch("param/temperature", rng.uniform(0.2, 2))
-    else:
+    elif kind == 8:
         evening.touch("param/transpose", rng.choice((0, 0, 7, -5)))
+    elif kind == 9:
+        evening.touch("latent/glide", rng.choice((0, 0, 1, 5, 30)))
+    elif kind == 10:
+        evening.touch("latent/walk", rng.choice((0, 0, 0.4)))
+    elif kind == 11:
+        evening.touch("latent/store", 3)
+    elif kind == 12:
+        evening.touch("latent/store", 4)
+        evening.touch("latent/recall", 4, rng.choice((0, 4)))
+    else:
+        evening.touch("harmony/chroma", *(rng.random() for _ in range(rng.choice((0, 12, 36)))))
 
 
 @pytest.mark.slow

@@ -1,0 +1,180 @@
+"""The table of everything the performer moves.
+
+The only source of OSC addresses, ranges, patch keys, dashboard rows and the README's table. Knows no values; those
+are in `live.controls`.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from typing import Literal
+
+from fractal_live.live.latent_path import WALK_BARS
+from fractal_live.music.plan import ATTRIBUTES, PLAN_BARS, Attribute
+from fractal_live.music.request import LATENT_DIMS
+
+Kind = Literal["float", "int", "bang", "floats", "slots", "text"]
+Group = Literal["param", "choice", "latent", "plan", "harmony", "action"]
+Effect = Literal["next bar", "at once"]
+
+HIGHEST_SEED = 2**31 - 1
+LOWEST_GIVEN_SEED = 2
+"""1 is what a pressed button sends, 0 what it sends when it is let go; seeds begin above."""
+
+SLOTS = 16
+LONGEST_GLIDE_BARS = 64
+PITCH_CLASSES = 12
+CURVE_HALVES = 2 * PLAN_BARS
+SCHEDULES = ("constant", "linear")
+"""How guidance grows while a piece is opened, by the number that is sent."""
+
+SCHEDULE_HELP = "how the guidance of cfg grows while a bar is opened: 0 not at all, 1 linearly from off to full"
+LATENT_HELP = (
+    f"the point the plan is imagined from; fewer than {LATENT_DIMS} floats set the first dimensions, more are an "
+    "error; raises the gain from 0 to 1 as long as no gain was ever sent, so that a bare vector is heard"
+)
+GAIN_HELP = (
+    "influence of the latent; 0 = none. A latent of zeros is the middle of the training songs and keeps a long set "
+    "from drifting"
+)
+GLIDE_HELP = (
+    "a point that is set from now on is reached so many bars after the playing one, bar by bar; 0 = at once. A jump "
+    "back of the position ends a glide"
+)
+WALK_HELP = (
+    "slow motion about the point: its standard deviation in every dimension; what it is now and what it is "
+    f"{WALK_BARS:g} bars later correlate by 1/e. It follows from seed and bar alone"
+)
+STORE_HELP = "keeps the point of the playing bar, walk included, in a slot; before the first bar the point that was set"
+RECALL_HELP = (
+    "glides to the point in a slot, spherically; a second number is the glide in bars instead of the one that was set"
+)
+BLEND_HELP = "slot, slot, share 0 to 1: glides to the point at that share of the way from the first to the second"
+CHROMA_HELP = (
+    f"how strongly each pitch class from C up sounds; {PITCH_CLASSES} floats hold it, more ({PITCH_CLASSES} for each "
+    f"coming half bar, up to {CURVE_HALVES}) are a curve, none releases it. A bar that a curve reaches in part keeps "
+    "the last"
+)
+GENERATE_HELP = (
+    f"a new cycle; a seed from {LOWEST_GIVEN_SEED} up makes it repeatable, none (or 1, a button) draws a fresh one"
+)
+SUBSCRIBE_HELP = "sends /fractal/out/... to the sender's address, at this port; none (or 1): the sender's own port"
+
+
+@dataclass(frozen=True, slots=True)
+class Control:
+    """One row of the table. `low`, `high` and `default` are in `unit`; a default of None means that
+    nothing is held. `most_values` is how many numbers one message may carry, in groups of `group_of`.
+    `takes_effect` says when the change is heard. Of kind slots the numbers in range come first, and what
+    follows them is in the help."""
+
+    name: str
+    address: str
+    kind: Kind
+    group: Group
+    low: float
+    high: float
+    default: float | None
+    unit: str
+    takes_effect: Effect
+    help: str
+    most_values: int = 1
+    group_of: int = 1
+
+
+def _param(name: str, kind: Kind, low: float, high: float, default: float, unit: str, text: str) -> Control:
+    return Control(name, f"/fractal/param/{name}", kind, "param", low, high, default, unit, "next bar", text)
+
+
+def _latent(name: str, path: str, kind: Kind, low: float, high: float, text: str, most_values: int = 1) -> Control:
+    return Control(name, f"/fractal/latent/{path}", kind, "latent", low, high, 0, "", "next bar", text, most_values)
+
+
+def _slots(name: str, text: str, most_values: int) -> Control:
+    address = f"/fractal/latent/{name}"
+    return Control(
+        f"latent_{name}", address, "slots", "latent", 0, SLOTS - 1, None, "slot", "next bar", text, most_values
+    )
+
+
+def _plan(of: Attribute) -> Control:
+    text = f"{of.help}; one float holds it, several are a curve over the coming bars, none releases it"
+    address = f"/fractal/plan/{of.name}"
+    return Control(
+        f"plan_{of.name}", address, "floats", "plan", of.low, of.high, None, of.unit, "next bar", text, PLAN_BARS
+    )
+
+
+def _chroma() -> Control:
+    most = PITCH_CLASSES * CURVE_HALVES
+    address = "/fractal/harmony/chroma"
+    return Control("chroma", address, "floats", "harmony", 0, 1, None, "", "next bar", CHROMA_HELP, most, PITCH_CLASSES)
+
+
+def _bang(name: str, path: str, takes_effect: Effect, text: str, high: float = 1, unit: str = "") -> Control:
+    return Control(name, f"/fractal/{path}", "bang", "action", 0, high, None, unit, takes_effect, text)
+
+
+def _tempo(text: str) -> Control:
+    return Control("tempo", "/fractal/transport/tempo", "float", "action", 20, 400, None, "bpm", "at once", text)
+
+
+CONTROLS: tuple[Control, ...] = (
+    _param("temperature", "float", 0.1, 2, 1, "", "how daring the draw is, at every level"),
+    _param("cfg", "float", 0, 5, 1, "", "how strongly plan and harmony are obeyed; 1 = off"),
+    _param("top_p", "float", 0.05, 1, 1, "", "draw only from the likeliest choices that sum to this; 1 = off"),
+    _param("top_k", "int", 0, 128, 0, "choices", "draw only from this many likeliest choices; 0 = off"),
+    _param("mask_k", "int", 0, 16, 0, "choices", "never draw this many likeliest choices; 0 = off"),
+    _param("mask_p", "float", 0, 0.95, 0, "", "never draw the likeliest choices that sum to this; 0 = off"),
+    _param("echo", "float", -6, 6, 0, "nats", "how much the music repeats itself; 0 = as the model likes it"),
+    _param("iterations", "int", 1, 16, 4, "rounds", "rounds the masked levels take to open what is unknown"),
+    _param("lead_bars", "int", 1, 8, 2, "bars", "finished bars kept ahead of the playhead"),
+    _param("transpose", "int", -24, 24, 0, "semitones", "moves every pitch"),
+    _param("velocity", "float", 0.25, 2, 1, "", "scales every velocity"),
+    replace(_param("cfg_schedule", "int", 0, 1, 0, "", SCHEDULE_HELP), group="choice"),
+    _latent("latent", "level0", "floats", -4, 4, LATENT_HELP, LATENT_DIMS),
+    _latent("latent_dim", "level0/<i>", "float", -4, 4, f"one dimension of the latent, i = 0 to {LATENT_DIMS - 1}"),
+    replace(_latent("latent_gain", "gain", "float", 0, 1, GAIN_HELP), default=1),
+    replace(_latent("latent_glide", "glide", "int", 0, LONGEST_GLIDE_BARS, GLIDE_HELP), unit="bars"),
+    _latent("latent_walk", "walk", "float", 0, 1, WALK_HELP),
+    _slots("store", STORE_HELP, 1),
+    _slots("recall", RECALL_HELP, 2),
+    _slots("blend", BLEND_HELP, 3),
+    *(_plan(attribute) for attribute in ATTRIBUTES),
+    _chroma(),
+    _bang("generate", "generate", "next bar", GENERATE_HELP, HIGHEST_SEED, "seed"),
+    _bang("reroll", "reroll", "next bar", "draws the coming bars again, in the same cycle"),
+    _bang("panic", "panic", "at once", "closes every note on every channel used"),
+    _bang("start", "transport/start", "at once", "plays from bar 0"),
+    _bang("stop", "transport/stop", "at once", "stops; nothing sounds on"),
+    _bang("continue", "transport/continue", "at once", "plays on from where it stopped"),
+    _tempo("own tempo, where no leader gives one"),
+    _bang("clock_beat", "clock/beat", "at once", "one beat of an OSC leader"),
+    _bang("trigger_bar", "trigger/bar", "at once", "plays one bar"),
+    _bang("subscribe", "subscribe", "at once", SUBSCRIBE_HELP, 65535, "port"),
+    _bang("query", "query", "at once", "sends the state once"),
+)
+
+BY_NAME: dict[str, Control] = {control.name: control for control in CONTROLS}
+PATCH_KEYS: tuple[str, ...] = tuple(
+    control.name
+    for control in CONTROLS
+    if control.group not in ("plan", "action") and control.kind != "slots" and control.name != "latent_dim"
+)
+DIMENSION: dict[str, int] = {f"/fractal/latent/level0/{i}": i for i in range(LATENT_DIMS)}
+BY_ADDRESS: dict[str, Control] = {
+    **{control.address: control for control in CONTROLS if control.name != "latent_dim"},
+    **{address: BY_NAME["latent_dim"] for address in DIMENSION},
+}
+
+
+def table_markdown() -> str:
+    """The control table as the README shows it."""
+    lines = ["| address | what it does | range | default | heard |", "|---|---|---|---|---|"]
+    for control in CONTROLS:
+        bounds = f"{control.low:g} to {control.high:g} {control.unit}".strip()
+        if control.kind == "bang":
+            bounds = f"bang [{control.unit}]" if control.unit else "bang"
+        default = "" if control.default is None else f"{control.default:g}"
+        lines.append(f"| `{control.address}` | {control.help} | {bounds} | {default} | {control.takes_effect} |")
+    return "\n".join(lines) + "\n"
