@@ -30,7 +30,7 @@ def read_score(path: Path) -> Score:
         if midi.ticks_per_beat <= 0:
             raise ValueError(f"its time division {midi.ticks_per_beat} is not in ticks per quarter")
         spans, tempos, meters = _read_events(midi)
-    except (OSError, EOFError, ValueError, KeyError, IndexError) as error:
+    except (OSError, EOFError, ValueError, KeyError, IndexError, mido.KeySignatureError) as error:
         raise MidiFileError(f"{path}: not a readable MIDI file ({error})") from error
     if not spans:
         raise MidiFileError(f"{path}: no notes in this file")
@@ -117,6 +117,62 @@ def write_score(score: Score, path: Path, track_name: str = "fractal-live") -> N
     track = mido.MidiTrack([mido.MetaMessage("track_name", name=track_name, time=0)])
     _append_timed(track, _note_events(notes_of_score(score)), start)
     mido.MidiFile(type=1, ticks_per_beat=PPQN, tracks=[conductor, track]).save(path)
+
+
+def write_infilled(
+    original: Path, path: Path, score: Score, is_new: tuple[bool, ...], low: int = 0, high: int = 127
+) -> None:
+    """Writes a MIDI file again with the notes of some bars replaced: of the original every message stays, in its
+    track, but the notes of pitches `low` to `high` (no drums) that begin in a new bar; the score's notes of those
+    bars and pitches come in a track of their own. `score` has the bars that `read_score` gave."""
+    midi = mido.MidiFile(original)
+    starts = [0]
+    for bar in score.bars:
+        starts.append(starts[-1] + bar.meter.ticks_per_bar)
+    spans = [(starts[index], starts[index + 1]) for index, new in enumerate(is_new) if new]
+    tracks = [_without(track, midi.ticks_per_beat, spans, low, high) for track in midi.tracks]
+    notes = [
+        replace(note, onset_tick=note.onset_tick + starts[index])
+        for index, (bar, new) in enumerate(zip(score.bars, is_new, strict=True))
+        for note in bar.notes
+        if new and low <= note.pitch <= high
+    ]
+    events = [
+        (round(tick * midi.ticks_per_beat / PPQN), message) for tick, message in _note_events(without_overlaps(notes))
+    ]
+    track = mido.MidiTrack([mido.MetaMessage("track_name", name="fractal-live", time=0)])
+    _append_timed(track, events, max([tick for tick, _ in events], default=0))
+    kind = 1 if midi.type == 0 else midi.type
+    mido.MidiFile(type=kind, ticks_per_beat=midi.ticks_per_beat, tracks=[*tracks, track]).save(path)
+
+
+def _without(
+    track: mido.MidiTrack, ticks_per_beat: int, spans: list[tuple[int, int]], low: int, high: int
+) -> mido.MidiTrack:
+    """A track without the notes of these pitches that begin in the spans, all other messages where they were."""
+    kept: list[tuple[int, mido.Message]] = []
+    gone: set[tuple[int, int]] = set()
+    file_tick = 0
+    for message in track:
+        file_tick += message.time
+        if message.type in ("note_on", "note_off") and message.channel != DRUM_CHANNEL:
+            voice = (message.channel, message.note)
+            is_onset = message.type == "note_on" and message.velocity > 0
+            tick = round(file_tick * PPQN / ticks_per_beat)
+            if is_onset and low <= message.note <= high and any(start <= tick < end for start, end in spans):
+                gone.add(voice)
+                continue
+            if not is_onset and voice in gone:
+                gone.discard(voice)
+                continue
+            if is_onset:
+                gone.discard(voice)
+        kept.append((file_tick, message))
+    fresh, now = mido.MidiTrack(), 0
+    for tick, message in kept:
+        fresh.append(message.copy(time=tick - now))
+        now = tick
+    return fresh
 
 
 def _note_events(notes: tuple[Note, ...]) -> list[tuple[int, mido.Message]]:

@@ -27,6 +27,7 @@ class Sampling:
     `cfg_levels` how much of it the structure, the phrase and the leaf take (0 to 1 each). Filters, in this order:
     `top_k` likeliest choices only (0 = off); the likeliest that sum to `top_p` only (1 = off); not the `mask_k`
     likeliest (0 = off); not the likeliest that sum to `mask_p` (0 = off); the last two push away from the obvious.
+    `echo` in nats, -6 to 6, favours half bars that repeat earlier ones (0 = as the model likes it).
     `iterations` is how many rounds the masked levels take to open what is unknown, and `refine` the share of
     half bars that is drawn again afterwards, the least confident first (0 = off; infill and offline only)."""
 
@@ -38,6 +39,7 @@ class Sampling:
     top_k: int = 0
     mask_k: int = 0
     mask_p: float = 0.0
+    echo: float = 0.0
     iterations: int = 4
     refine: float = 0.0
 

@@ -1,11 +1,13 @@
 import random
 from dataclasses import replace
+from pathlib import Path
 
+import mido
 import numpy as np
 import pytest
 
 from fractal_live.music.meter import Meter
-from fractal_live.music.midifile import notes_of_score
+from fractal_live.music.midifile import notes_of_score, read_score
 from fractal_live.music.notes import Bar, Note, Score, without_overlaps
 from fractal_live.music.pianoroll import (
     ONSET,
@@ -109,3 +111,25 @@ def test_folding_puts_the_second_half_of_time_below_the_first() -> None:
 def test_a_picture_of_odd_width_cannot_be_folded() -> None:
     with pytest.raises(ValueError, match="15 steps wide cannot be folded"):
         fold(np.zeros((128, 15), dtype=np.float32))
+
+
+@pytest.mark.parametrize("ticks_per_beat", [96, 480, 960])
+def test_a_file_of_sixteenths_keeps_every_note_at_its_time(ticks_per_beat: int, tmp_path: Path) -> None:
+    """An earlier reader took quarters for sixteenths: half of the notes were lost, and the rest came back four times
+    too fast."""
+    sixteenth = ticks_per_beat // 4
+    track = mido.MidiTrack()
+    for step in range(64):
+        pitch = (60, 60, 64, 67)[step % 4]
+        track.append(mido.Message("note_on", note=pitch, velocity=80))
+        track.append(mido.Message("note_off", note=pitch, time=sixteenth))
+    file = mido.MidiFile(ticks_per_beat=ticks_per_beat)
+    file.tracks.append(track)
+    file.save(tmp_path / "sixteenths.mid")
+    bars = read_score(tmp_path / "sixteenths.mid").bars
+    assert len(bars) == 4, "sixty-four sixteenths are four bars"
+    assert np.argwhere(roll_of_bars(bars)[:, :, ONSET]).tolist() == [[t, (60, 60, 64, 67)[t % 4]] for t in range(64)]
+    for bar in bars:
+        again = bar_from_roll(roll_from_bar(bar), bar.index, bar.meter, bar.tempo_bpm)
+        assert again.notes == bar.notes
+        assert [note.onset_tick for note in again.notes] == [120 * step for step in range(16)]
