@@ -28,7 +28,7 @@ from fractal_live.status import Status
 log = logging.getLogger(__name__)
 
 STAGE_ENTRY = "fractal_live.stage"
-MODEL_ENTRY = "fractal_live.model.engine"
+MODEL_ENTRY = "fractal_live.baselines.door"
 TICK_S = 0.02
 PING_S = 0.2
 STATE_OUT_S = 0.1

@@ -17,7 +17,7 @@ from fractal_live.settings import shipped_names
 from tests.instrument import free_udp_port
 
 ROOT = Path(__file__).parent.parent
-COMMANDS = ("run", "generate", "train", "ports", "controls", "patches")
+COMMANDS = ("run", "generate", "infill", "train", "evaluate", "ports", "controls", "patches")
 
 
 @pytest.fixture
@@ -101,7 +101,7 @@ def test_a_patch_with_an_unknown_key_is_refused_by_file_and_key(tmp_path: Path) 
         (("run", "--osc-port", "70000"), "65535"),
         (("run", "--tempo", "900"), "400"),
         (("run", "--seed", "-1"), "0"),
-        (("generate", "--density", "48"), "47"),
+        (("generate", "--gain", "2"), "1"),
         (("generate", "--temperature", "0"), "0.1"),
     ],
 )

@@ -1,7 +1,8 @@
 """Weights and everything needed to read them, in one safetensors file; refuses what does not fit.
 
-The header carries the model's config, what the plan's columns and the grid meant when it was trained, and
-how it was trained. Nothing in a checkpoint is ever executed.
+The header carries the kind of model, its config, what the plan's columns and the grid meant when it was trained,
+and how it was trained. Nothing in a checkpoint is ever executed. A rival of the fractal keeps its weights in the same
+form under a kind of its own.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ from typing import Any
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
+from torch import nn
 
 from fractal_live.model.config import ConfigError, ModelConfig
 from fractal_live.model.fractal import Fractal
@@ -24,6 +26,7 @@ from fractal_live.music.plan import ATTRIBUTES
 
 FORMAT = "fractal-live 1"
 META_KEY = "fractal_live"
+KIND = "fractal"
 
 
 class CheckpointError(ValueError):
@@ -49,31 +52,51 @@ def meaning() -> dict[str, Any]:
 
 
 def save(model: Fractal, path: Path, training: dict[str, Any], dtype: torch.dtype = torch.float16) -> None:
-    """Writes under a temporary name, then renames: a reader never sees half a file."""
+    """Writes a fractal's checkpoint."""
+    write(model, path, {"kind": KIND, "config": model.config.as_dict(), "training": training}, dtype)
+
+
+def write(model: nn.Module, path: Path, header: dict[str, Any], dtype: torch.dtype = torch.float16) -> None:
+    """Any model's weights below a header of JSON values. Writes under a temporary name, then renames: a reader
+    never sees half a file."""
     tensors = {name: value.detach().to("cpu", dtype).contiguous() for name, value in model.state_dict().items()}
-    header = meaning() | {"config": model.config.as_dict(), "training": training}
     temporary = path.with_name(path.name + ".part")
-    save_file(tensors, temporary, metadata={META_KEY: json.dumps(header)})
+    save_file(tensors, temporary, metadata={META_KEY: json.dumps(meaning() | header)})
     os.replace(temporary, path)
 
 
 def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
     """The model in float32 on a device, ready for inference. Raises CheckpointError."""
-    header, tensors = _read(path)
-    wanted = meaning()
-    for key, value in wanted.items():
-        if header.get(key) != value:
-            raise CheckpointError(f"{path}: its {key} is {header.get(key)!r}, this version needs {value!r}")
+    header, tensors = read(path, KIND)
     try:
         model = Fractal(ModelConfig.from_dict(header["config"]))
     except (ConfigError, KeyError, TypeError) as error:
         raise CheckpointError(f"{path}: its model config cannot be built: {error}") from error
+    fill(model, path, tensors)
+    return Checkpoint(model.to(device).eval().requires_grad_(False), identity(path), header.get("training", {}))
+
+
+def read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
+    """Header and tensors of a checkpoint of this kind that means what this version does. Raises CheckpointError."""
+    header, tensors = _read(path)
+    found = header.get("kind", KIND)
+    if found != kind:
+        raise CheckpointError(f"{path}: its kind is {found!r}, here {kind!r} is needed")
+    for key, value in meaning().items():
+        if header.get(key) != value:
+            raise CheckpointError(f"{path}: its {key} is {header.get(key)!r}, this version needs {value!r}")
+    return header, tensors
+
+
+def fill(model: nn.Module, path: Path, tensors: dict[str, torch.Tensor]) -> None:
+    """Puts a checkpoint's tensors into a model, all of them, in float32. Raises CheckpointError."""
     _check_shapes(path, model, tensors)
     model.load_state_dict({name: value.float() for name, value in tensors.items()})
-    digest = hashlib.sha256(path.read_bytes()).hexdigest()[:12]
-    return Checkpoint(
-        model.to(device).eval().requires_grad_(False), f"{path.stem}-{digest}", header.get("training", {})
-    )
+
+
+def identity(path: Path) -> str:
+    """Name and digest of a checkpoint, as bars carry it."""
+    return f"{path.stem}-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
 
 
 def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
@@ -95,7 +118,7 @@ def _read(path: Path) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:
     return header, tensors
 
 
-def _check_shapes(path: Path, model: Fractal, tensors: dict[str, torch.Tensor]) -> None:
+def _check_shapes(path: Path, model: nn.Module, tensors: dict[str, torch.Tensor]) -> None:
     wanted = {name: tuple(value.shape) for name, value in model.state_dict().items()}
     found = {name: tuple(value.shape) for name, value in tensors.items()}
     for name in sorted(wanted.keys() | found.keys()):

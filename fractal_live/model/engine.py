@@ -1,24 +1,27 @@
-"""The engine: a checkpoint kept warm, one request in, one bar out; and the process it lives in."""
+"""The engine: a checkpoint kept warm, one request in, one bar out; or missing bars, or a whole piece."""
 
 from __future__ import annotations
 
-import gc
-import os
-import signal
 import time
-from multiprocessing.connection import Connection
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
-from fractal_live.model.checkpoint import CheckpointError, load
-from fractal_live.model.unfold import unfold
+from fractal_live.model.checkpoint import load
+from fractal_live.model.config import HALF_STEPS
+from fractal_live.model.unfold import Unfolded, next_plan, unfold_bar, unfold_missing, unfold_piece
+from fractal_live.music.meter import FOUR_FOUR, Meter
 from fractal_live.music.notes import Bar
-from fractal_live.music.plan import COLUMN
-from fractal_live.music.request import BarReply, BarRequest, ModelFault, ModelReady, ModelSetup
+from fractal_live.music.plan import COLUMN, PlanTable
+from fractal_live.music.request import (
+    BarReply,
+    BarRequest,
+    InfillRequest,
+    Sampling,
+)
 
-NICENESS = 10
 WARM_UP_BARS = 4
 
 
@@ -57,53 +60,97 @@ class Engine:
     def bar(self, request: BarRequest) -> BarReply:
         """The bar a request asks for. Chance comes from its seed and index alone."""
         started_ns = time.monotonic_ns()
-        generator = torch.Generator(self.device)
-        generator.manual_seed(int(np.random.SeedSequence([request.seed, request.index]).generate_state(1)[0]))
         with torch.inference_mode():
-            result = unfold(self.model, request, generator)
+            result = unfold_bar(self.model, request, self._generator(request.seed, request.index))
         row = result.plan[0]
-        bar = Bar(
-            request.index,
-            result.notes,
-            request.meter,
-            float(row[COLUMN["tempo"]]),
-            tuple(float(value) for value in row),
-            tuple(tuple(float(value) for value in half) for half in result.chroma),
-            request.seed,
-            self.checkpoint_id,
+        bar = self._bar(request.index, result, 0, request.meter, request.seed)
+        tempo_bpm = float(row[COLUMN["tempo"]])
+        return BarReply(
+            replace(bar, tempo_bpm=tempo_bpm), result.plan, request.version, time.monotonic_ns() - started_ns
         )
-        return BarReply(bar, result.plan, request.version, time.monotonic_ns() - started_ns)
+
+    def imagine(self, request: BarRequest) -> PlanTable:
+        """The plan of a request, (32, 6), nothing unknown, without its notes: the one that `bar` would unfold."""
+        with torch.inference_mode():
+            return next_plan(self.model, request, self._generator(request.seed, request.index))
+
+    def infill(self, request: InfillRequest) -> tuple[Bar, ...]:
+        """The piece with its missing bars made; the others come back as they were. Pieces longer than the model's
+        horizon are made window by window, around each run of missing bars."""
+        bars, is_missing = list(request.bars), list(request.is_missing)
+        for low, high in _windows(request.is_missing, self.model.config.plan_bars):
+            part = replace(
+                request,
+                bars=tuple(bars[low:high]),
+                is_missing=tuple(is_missing[low:high]),
+                plan=None if request.plan is None else request.plan[low:high],
+            )
+            with torch.inference_mode():
+                result = unfold_missing(self.model, part, self._generator(request.seed, low))
+            missing = [low + place for place, gone in enumerate(part.is_missing) if gone]
+            is_missing[low:high] = [False] * (high - low)
+            for place, (index, notes) in enumerate(zip(missing, result.bars, strict=True)):
+                old = bars[index]
+                outside = [note for note in old.notes if not request.low <= note.pitch <= request.high]
+                made = [note for note in notes if request.low <= note.pitch <= request.high]
+                halves = -(-old.meter.steps_per_bar // HALF_STEPS)
+                chroma = result.chroma[place * halves : (place + 1) * halves]
+                bars[index] = replace(
+                    old,
+                    notes=tuple(sorted([*outside, *made])),
+                    plan=tuple(float(value) for value in result.plan[index - low]),
+                    chroma=tuple(tuple(float(value) for value in half) for half in chroma),
+                    seed=request.seed,
+                    checkpoint_id=self.checkpoint_id,
+                )
+        return tuple(bars)
+
+    def piece(
+        self,
+        plan: PlanTable,
+        sampling: Sampling,
+        seed: int,
+        latent: tuple[float, ...],
+        latent_gain: float,
+        meter: Meter = FOUR_FOUR,
+    ) -> tuple[Bar, ...]:
+        """A whole piece, one bar per row of the plan (n, 6), NaN for what is imagined; all bars side by side, in
+        `sampling.iterations` rounds."""
+        with torch.inference_mode():
+            result = unfold_piece(self.model, plan, sampling, self._generator(seed, 0), latent, latent_gain, meter)
+        bars = [self._bar(index, result, index, meter, seed) for index in range(len(plan))]
+        return tuple(
+            replace(bar, tempo_bpm=float(row[COLUMN["tempo"]])) for bar, row in zip(bars, result.plan, strict=True)
+        )
+
+    def _generator(self, seed: int, index: int) -> torch.Generator:
+        generator = torch.Generator(self.device)
+        generator.manual_seed(int(np.random.SeedSequence([seed, index]).generate_state(1)[0]))
+        return generator
+
+    def _bar(self, index: int, result: Unfolded, place: int, meter: Meter, seed: int) -> Bar:
+        halves = -(-meter.steps_per_bar // HALF_STEPS)
+        chroma = result.chroma[place * halves : (place + 1) * halves]
+        return Bar(
+            index,
+            result.bars[place],
+            meter,
+            plan=tuple(float(value) for value in result.plan[place]),
+            chroma=tuple(tuple(float(value) for value in half) for half in chroma),
+            seed=seed,
+            checkpoint_id=self.checkpoint_id,
+        )
 
 
-def main(connection: Connection) -> None:
-    """The model process: ModelSetup, then ModelReady, then a BarReply or ModelFault per BarRequest, until
-    the pipe closes. Leaves Ctrl-C to the daemon."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        setup: ModelSetup = connection.recv()
-        _be_modest(setup.threads)
-        try:
-            engine = Engine(Path(setup.checkpoint), setup.device)
-            bar_ns = engine.warm_up()
-        except (CheckpointError, ValueError, RuntimeError) as error:
-            connection.send(ModelFault(str(error)))
-            return
-        gc.collect()
-        gc.freeze()
-        connection.send(ModelReady(engine.checkpoint_id, str(engine.device), engine.parameters, bar_ns))
-        while True:
-            request: BarRequest = connection.recv()
-            try:
-                connection.send(engine.bar(request))
-            except Exception as error:
-                # Whatever one request does to the model, the next one is answered.
-                connection.send(ModelFault(f"bar {request.index}: {type(error).__name__}: {error}", request.version))
-    except (EOFError, BrokenPipeError, ConnectionResetError):
-        return
-
-
-def _be_modest(threads: int) -> None:
-    """The stage and the DAW come first: few threads, low priority."""
-    torch.set_num_threads(threads)
-    if hasattr(os, "nice"):
-        os.nice(NICENESS)
+def _windows(is_missing: tuple[bool, ...], horizon: int) -> list[tuple[int, int]]:
+    """Stretches of at most `horizon` bars that hold every missing bar, each with what surrounds it on both sides; what
+    an earlier window made is known to the next."""
+    if len(is_missing) <= horizon:
+        return [(0, len(is_missing))] if any(is_missing) else []
+    found: list[tuple[int, int]] = []
+    half = horizon // 2
+    for low in range(0, len(is_missing), half):
+        if any(is_missing[low : low + half]):
+            start = max(0, min(low - half // 2, len(is_missing) - horizon))
+            found.append((start, start + horizon))
+    return found

@@ -46,10 +46,12 @@ def grid_notes(bars: Sequence[Bar]) -> IntArray:
     return np.array(notes, dtype=np.int64).reshape(-1, 4)
 
 
-def visible_content(notes: IntArray, order: IntArray, steps: int) -> FloatArray:
+def visible_content(notes: IntArray, band: IntArray, order: IntArray, steps: int) -> FloatArray:
     """What each step holds, seen from its own half bar: (steps, 3, 128) of onset, velocity/127 and
-    remaining steps/16. notes (N, 4) as in Song. A tie from another half bar is drawn only if that half bar is
-    opened earlier, so that content never tells of what is still to be made."""
+    remaining steps/16. notes (N, 4) as in Song, band (N,) of each, order (C,) when each cell is opened. A tie is
+    drawn only where it was known when its place was opened: into another half bar if that one is opened in a later
+    group, into a step of its own half bar if that cell is opened later. So content never tells of what is still to
+    be made."""
     content = np.zeros((steps, 3, 128), dtype=np.float32)
     if not len(notes):
         return content
@@ -58,8 +60,11 @@ def visible_content(notes: IntArray, order: IntArray, steps: int) -> FloatArray:
     note = np.repeat(np.arange(len(notes)), length)
     offset = np.arange(len(note)) - np.repeat(np.cumsum(length) - length, length)
     step = onset[note] + offset
-    home, here = onset[note] // HALF_STEPS, step // HALF_STEPS
-    is_seen = (home == here) | (order[home] < order[here])
+    bands = len(order) // steps
+    home, here = order[onset * bands + band][note], order[step * bands + band[note]]
+    size = HALF_STEPS * bands
+    is_own_half = onset[note] // HALF_STEPS == step // HALF_STEPS
+    is_seen = np.where(is_own_half, home <= here, home // size < here // size)
     remaining = np.minimum(duration[note] - offset, 16) / 16
     content[step[is_seen], 2, pitch[note[is_seen]]] = remaining[is_seen]
     content[onset, 0, pitch] = 1
@@ -67,18 +72,13 @@ def visible_content(notes: IntArray, order: IntArray, steps: int) -> FloatArray:
     return content
 
 
-def remaining_onsets(notes: IntArray, steps: int) -> IntArray:
-    """Before each step, how many onsets its half bar still has to come: (steps,)."""
-    struck = np.bincount(notes[:, 0], minlength=steps)[:steps].reshape(-1, HALF_STEPS)
-    left = struck.sum(1, keepdims=True) - np.cumsum(struck, axis=1) + struck
-    counted: IntArray = left.reshape(-1).astype(np.int64)
-    return counted
-
-
-def steps_left(is_valid: npt.NDArray[np.bool_]) -> IntArray:
-    """At each step, how many valid steps its half bar still has, itself counted: (steps,)."""
-    halves = is_valid.reshape(-1, HALF_STEPS)
-    counted: IntArray = np.cumsum(halves[:, ::-1], axis=1)[:, ::-1].reshape(-1).astype(np.int64)
+def left_in_half(amount: IntArray, ranks: IntArray) -> IntArray:
+    """How much of something its half bar still has when each cell is opened, the cell's own counted. amount
+    (H * cells,) per cell, ranks (H, cells) when each is opened: (H * cells,)."""
+    ordered = np.argsort(ranks, axis=1)
+    by_rank = np.take_along_axis(amount.reshape(ranks.shape), ordered, axis=1)
+    left = np.cumsum(by_rank[:, ::-1], axis=1)[:, ::-1]
+    counted: IntArray = np.take_along_axis(left, ranks, axis=1).reshape(-1).astype(np.int64)
     return counted
 
 

@@ -2,7 +2,8 @@
 
 The first five dimensions are not learned but measured, so that a fader means something: density level,
 density slope, register, loudness and tempo, each in standard deviations over the training songs. The
-others are learned (a variational encoder) and carry what those five leave out.
+others are learned (a variational autoencoder) and carry what those five leave out. All sixteen together are drawn
+out into a sketch of the plan, row by row, which level 0 then follows: a vector alone is too easily ignored.
 """
 
 from __future__ import annotations
@@ -16,8 +17,9 @@ from fractal_live.model.layers import PLAN_COLUMNS
 from fractal_live.music.plan import COLUMN
 
 ALIGNED = ("density level", "density slope", "register", "loudness", "tempo")
-FREE_BITS = 0.1
+FREE_BITS = 0.25
 ALIGNED_NOISE = 0.2
+SKETCH_DEVIATION = 0.03
 
 
 def plan_summary(plan: Tensor) -> Tensor:
@@ -38,18 +40,31 @@ class LatentEncoder(nn.Module):
 
     summary_mean: Tensor
     summary_std: Tensor
+    plan_mean: Tensor
+    stretch: Tensor
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
+        self.latent_dims = config.latent_dims
         self.learned_dims = config.latent_dims - len(ALIGNED)
         self.register_buffer("summary_mean", torch.zeros(len(ALIGNED)))
         self.register_buffer("summary_std", torch.ones(len(ALIGNED)))
+        self.register_buffer("plan_mean", torch.full((PLAN_COLUMNS,), 0.5))
+        self.register_buffer("stretch", torch.ones(PLAN_COLUMNS))
         width = 128
         self.row = nn.Linear(2 * PLAN_COLUMNS, width)
         self.time = nn.Parameter(torch.randn(config.plan_bars, width) * 0.02)
         self.mix = nn.Linear(config.plan_bars * 16, width)
         self.narrow = nn.Linear(width, 16)
         self.out = nn.Linear(width, 2 * self.learned_dims)
+        self.plan_bars = config.plan_bars
+        self.draw_out = nn.Sequential(
+            nn.Linear(config.latent_dims, 2 * width),
+            nn.GELU(),
+            nn.Linear(2 * width, 2 * width),
+            nn.GELU(),
+            nn.Linear(2 * width, config.plan_bars * PLAN_COLUMNS),
+        )
 
     def aligned(self, plan: Tensor) -> Tensor:
         return (plan_summary(plan) - self.summary_mean) / self.summary_std
@@ -67,6 +82,22 @@ class LatentEncoder(nn.Module):
         kl = 0.5 * (mean**2 + log_var.exp() - 1 - log_var)  # (B, learned)
         z = torch.cat([self.aligned(plan) + ALIGNED_NOISE * noise[:, :n], learned], dim=-1)
         return z, kl.clamp(min=FREE_BITS).sum(-1) - FREE_BITS * self.learned_dims
+
+    def sketch(self, z: Tensor) -> Tensor:
+        """The plan that z stands for, in broad strokes: (B, 32, 6) scaled to 0..1."""
+        drawn: Tensor = self.draw_out(z).view(-1, self.plan_bars, PLAN_COLUMNS)
+        return drawn
+
+    def vivid_sketch(self, z: Tensor) -> Tensor:
+        """The sketch as it is followed in play: a reconstruction is paler than what it was learned from, so that it is
+        stretched about the songs' mean until drawn latents vary as much as songs do."""
+        return self.plan_mean + self.stretch * (self.sketch(z) - self.plan_mean)
+
+    def sketch_nll(self, sketch: Tensor, plan: Tensor) -> Tensor:
+        """How far sketches lie from plans (B, 32, 6), NaN ignored: (B,) nats under a Gaussian of fixed width."""
+        known = ~torch.isnan(plan)
+        away = torch.where(known, (sketch.float() - torch.nan_to_num(plan)) / SKETCH_DEVIATION, 0.0)
+        return 0.5 * away.square().sum((1, 2))
 
 
 class LatentGate(nn.Module):

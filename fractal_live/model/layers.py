@@ -2,46 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fractal_live.model.attention import attend, rotate, rotation
-from fractal_live.model.config import CHROMA_LEVELS, MAX_HALF_ONSETS, LevelConfig, ModelConfig
+from fractal_live.model.cache import Memory
+from fractal_live.model.config import CHROMA_LEVELS, ECHOES, MAX_HALF_ONSETS, ModelConfig
 from fractal_live.music.plan import ATTRIBUTES
 
 PLAN_COLUMNS = len(ATTRIBUTES)
-
-
-@dataclass(slots=True)
-class KVCache:
-    """Keys and values that a trunk's blocks have seen, one pair per block: (B, H, T, D)."""
-
-    keys: list[Tensor] = field(default_factory=list)
-    values: list[Tensor] = field(default_factory=list)
-
-    def joined(self, block: int, k: Tensor, v: Tensor, is_kept: bool) -> tuple[Tensor, Tensor]:
-        """Past and present of a block; the present is remembered when `is_kept`."""
-        if block < len(self.keys):
-            k = torch.cat([self.keys[block], k], dim=2)
-            v = torch.cat([self.values[block], v], dim=2)
-        if is_kept:
-            if block < len(self.keys):
-                self.keys[block], self.values[block] = k, v
-            else:
-                self.keys.append(k)
-                self.values.append(v)
-        return k, v
-
-    def keep_last(self, length: int) -> None:
-        """Forgets all but the newest `length` tokens."""
-        self.keys = [k[:, :, -length:] for k in self.keys]
-        self.values = [v[:, :, -length:] for v in self.values]
-
-    def __len__(self) -> int:
-        return self.keys[0].shape[2] if self.keys else 0
 
 
 class AdaLN(nn.Module):
@@ -61,7 +33,7 @@ class AdaLN(nn.Module):
 
 
 class Block(nn.Module):
-    def __init__(self, dim: int, heads: int, cond_dim: int, mlp_ratio: int) -> None:
+    def __init__(self, dim: int, heads: int, cond_dim: int, mlp_ratio: int, dropout: float) -> None:
         super().__init__()
         self.heads = heads
         self.norm_attention = AdaLN(dim, cond_dim)
@@ -70,6 +42,7 @@ class Block(nn.Module):
         self.norm_mlp = AdaLN(dim, cond_dim)
         self.mlp_in = nn.Linear(dim, mlp_ratio * dim)
         self.mlp_out = nn.Linear(mlp_ratio * dim, dim)
+        self.dropout = nn.Dropout(dropout)
 
     def forward(
         self,
@@ -77,46 +50,41 @@ class Block(nn.Module):
         cond: Tensor,
         turn: tuple[Tensor, Tensor],
         mask: Tensor | None,
-        cache: tuple[KVCache, int, bool] | None = None,
+        index: int,
+        memory: Memory | None,
     ) -> Tensor:
         B, T, C = x.shape
         qkv = self.qkv(self.norm_attention(x, cond)).view(B, T, 3, self.heads, C // self.heads)
         q, k, v = qkv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
         q, k = rotate(q, turn), rotate(k, turn)
-        if cache is not None:
-            store, index, is_kept = cache
-            k, v = store.joined(index, k, v, is_kept)
+        if memory is not None:
+            k, v = memory.joined(index, k, v)
         attended = attend(q, k, v, mask).transpose(1, 2).reshape(B, T, C)
-        x = x + self.out(attended)
-        hidden: Tensor = x + self.mlp_out(F.gelu(self.mlp_in(self.norm_mlp(x, cond)), approximate="tanh"))
-        return hidden
+        x = x + self.dropout(self.out(attended))
+        hidden = self.mlp_out(F.gelu(self.mlp_in(self.norm_mlp(x, cond)), approximate="tanh"))
+        out: Tensor = x + self.dropout(hidden)
+        return out
 
 
 class Trunk(nn.Module):
     """A level's transformer: blocks and a final AdaLN, all under the same condition."""
 
-    def __init__(self, level: LevelConfig, cond_dim: int, mlp_ratio: int) -> None:
+    def __init__(self, dim: int, blocks: int, heads: int, cond_dim: int, config: ModelConfig) -> None:
         super().__init__()
         self.blocks = nn.ModuleList(
-            Block(level.embed_dim, level.num_heads, cond_dim, mlp_ratio) for _ in range(level.num_blocks)
+            Block(dim, heads, cond_dim, config.mlp_ratio, config.dropout) for _ in range(blocks)
         )
-        self.norm = AdaLN(level.embed_dim, cond_dim)
-        self.head_dim = level.embed_dim // level.num_heads
+        self.norm = AdaLN(dim, cond_dim)
+        self.head_dim = dim // heads
 
     def forward(
-        self,
-        x: Tensor,
-        cond: Tensor,
-        positions: Tensor,
-        mask: Tensor | None = None,
-        cache: KVCache | None = None,
-        is_kept: bool = True,
+        self, x: Tensor, cond: Tensor, positions: Tensor, mask: Tensor | None = None, memory: Memory | None = None
     ) -> Tensor:
-        """x (B, T, C), cond (B, T or 1, cond_dim), positions (T,), mask (B or 1, 1, Tq, Tk) True
-        where seen. With a cache the keys are those it holds, then x's own, which stay if `is_kept`."""
+        """x (B, T, C), cond (B, T or 1, cond_dim), positions (T,), mask (B or 1, 1, Tq, Tk) True where seen. With
+        a memory the keys are those it joins to x's own."""
         turn = rotation(positions, self.head_dim)
         for index, block in enumerate(self.blocks):
-            x = block(x, cond, turn, mask, None if cache is None else (cache, index, is_kept))
+            x = block(x, cond, turn, mask, index, memory)
         out: Tensor = self.norm(x, cond)
         return out
 
@@ -160,45 +128,59 @@ class BarPlace(nn.Module):
 
 
 @dataclass(frozen=True, slots=True)
+class Texture:
+    """What a half bar decided, for tokens inside it (B, T): chroma levels (B, T, 12) int, onsets still to come
+    (B, T) int, steps left (B, T) int, and what it echoes, as a class (B, T) int."""
+
+    chroma: Tensor
+    remaining: Tensor
+    steps_left: Tensor
+    echo: Tensor
+
+
+@dataclass(frozen=True, slots=True)
 class Guides:
-    """The guiding values of tokens (B, T): plan row (B, T, 6) scaled to 0..1 with NaN unknown, chroma
-    levels (B, T, 12) int, remaining onsets of the half bar (B, T) int, steps left in it (B, T) int.
-    `plan_given`, `chroma_given` (B,) bool: False hides the value from the whole sample (guidance)."""
+    """The guiding values of tokens (B, T): plan row (B, T, 6) scaled to 0..1 with NaN unknown, and, below the half
+    bar, what it decided (`Texture`). `plan_given`, `texture_given` (B,) bool: False hides the value from the whole
+    sample (guidance)."""
 
     plan: Tensor
-    chroma: Tensor | None
-    remaining: Tensor | None
-    steps_left: Tensor | None
+    texture: Texture | None
     plan_given: Tensor
-    chroma_given: Tensor
+    texture_given: Tensor
 
 
 class GuideEncoder(nn.Module):
     """Guiding values to one vector per token. What is not given is a learned null."""
 
-    def __init__(self, config: ModelConfig, has_chroma: bool) -> None:
+    def __init__(self, config: ModelConfig, has_texture: bool) -> None:
         super().__init__()
         dim = config.guide_dim
         self.plan = nn.Linear(2 * PLAN_COLUMNS, dim)
         self.plan_null = nn.Parameter(torch.zeros(dim))
         self.mix = nn.Linear(dim, dim)
-        if has_chroma:
+        if has_texture:
             self.chroma = nn.Linear(12 * CHROMA_LEVELS, dim)
-            self.chroma_null = nn.Parameter(torch.zeros(dim))
+            self.texture_null = nn.Parameter(torch.zeros(dim))
             self.remaining = nn.Embedding(MAX_HALF_ONSETS + 1, dim)
             self.pace = nn.Linear(2, dim)
+            self.echo = nn.Embedding(ECHOES, dim)
+            nn.init.zeros_(self.echo.weight)
 
     def forward(self, guides: Guides) -> Tensor:
         known = ~torch.isnan(guides.plan)
         cells = torch.cat([torch.nan_to_num(guides.plan), known.to(guides.plan.dtype)], dim=-1)
-        plan_given = guides.plan_given[:, None, None]
-        out = torch.where(plan_given, self.plan(cells), self.plan_null)
-        if guides.chroma is not None and guides.remaining is not None and guides.steps_left is not None:
-            levels = F.one_hot(guides.chroma, CHROMA_LEVELS).flatten(-2).to(cells.dtype)
-            left = guides.steps_left.to(cells.dtype)
-            pace = torch.stack([guides.remaining / left.clamp(min=1), left / 8], dim=-1).to(cells.dtype)
-            remaining = self.remaining(guides.remaining.clamp(0, MAX_HALF_ONSETS))
-            given = self.chroma(levels) + remaining + self.pace(pace)
-            out = out + torch.where(guides.chroma_given[:, None, None], given, self.chroma_null)
+        out = torch.where(guides.plan_given[:, None, None], self.plan(cells), self.plan_null)
+        if guides.texture is not None:
+            given = self._texture(guides.texture, cells.dtype)
+            out = out + torch.where(guides.texture_given[:, None, None], given, self.texture_null)
         mixed: Tensor = self.mix(F.silu(out))
         return mixed
+
+    def _texture(self, texture: Texture, dtype: torch.dtype) -> Tensor:
+        levels = F.one_hot(texture.chroma, CHROMA_LEVELS).flatten(-2).to(dtype)
+        left = texture.steps_left.to(dtype)
+        pace = torch.stack([texture.remaining / left.clamp(min=1), left / 8], dim=-1).to(dtype)
+        remaining = self.remaining(texture.remaining.clamp(0, MAX_HALF_ONSETS))
+        out: Tensor = self.chroma(levels) + remaining + self.pace(pace) + self.echo(texture.echo)
+        return out

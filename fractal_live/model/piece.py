@@ -8,7 +8,7 @@ from fractal_live.model.engine import Engine
 from fractal_live.music.meter import FOUR_FOUR, Meter
 from fractal_live.music.notes import Bar, Score
 from fractal_live.music.plan import PLAN_BARS, PlanTable, unknown_plan
-from fractal_live.music.request import LATENT_DIMS, BarRequest, Sampling
+from fractal_live.music.request import LATENT_DIMS, BarRequest, Generator, Sampling
 
 MEMORY_BARS = 64
 
@@ -19,7 +19,7 @@ def drawn_latent(seed: int) -> tuple[float, ...]:
 
 
 def compose(
-    engine: Engine,
+    engine: Generator,
     bars: int,
     seed: int,
     sampling: Sampling,
@@ -44,3 +44,19 @@ def compose(
         known[index : index + PLAN_BARS] = np.where(np.isnan(window), reply.plan, window)
         made.append(reply.bar)
     return Score(tuple(made))
+
+
+def compose_at_once(
+    engine: Engine,
+    bars: int,
+    seed: int,
+    sampling: Sampling,
+    given: PlanTable | None = None,
+    meter: Meter = FOUR_FOUR,
+    latent: tuple[float, ...] | None = None,
+    latent_gain: float = 1.0,
+) -> Score:
+    """A piece whose bars are made side by side, in `sampling.iterations` rounds however long it is."""
+    latent = drawn_latent(seed) if latent is None else latent
+    plan = unknown_plan(bars) if given is None else given
+    return Score(engine.piece(plan, sampling, seed, latent, latent_gain, meter))

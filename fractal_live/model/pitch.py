@@ -13,8 +13,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fractal_live.model.cache import KVCache
 from fractal_live.model.config import DURATIONS, VELOCITY_BINS, ModelConfig
-from fractal_live.model.layers import KVCache, Trunk
+from fractal_live.model.layers import AdaLN, Trunk
 
 PITCHES = 128
 STOP = PITCHES
@@ -22,31 +23,50 @@ DECAYS = (2.0, 8.0, 32.0)
 NEAR_STEPS = 32
 LAGS = (8, 16, 32, 64, 128)
 RECALL_STEPS = max(LAGS)
-RECALL_MAPS = len(DECAYS) + len(LAGS) + 1
+RECALL_MAPS = len(DECAYS) + len(LAGS) + 2
+SOURCE_FEATURES = 3
 
 
-def recall_maps(seen: Tensor, distance: Tensor, onsets: Tensor, held: Tensor) -> Tensor:
+def recall_maps(seen: Tensor, distance: Tensor, onsets: Tensor, held: Tensor, echoed: Tensor) -> Tensor:
     """What is remembered of each pitch at each of T steps: (B, T, maps, 128). Onsets of the last two bars, fading
-    at three rates; onsets exactly half a bar, one, two, four and eight bars of 4/4 ago; and what sounds on.
+    at three rates; onsets exactly half a bar, one, two, four and eight bars of 4/4 ago; what sounds on; and the
+    onsets of what is echoed.
 
     seen (B, T, S) bool, distance (T, S) = t - s in steps, onsets (B, S, 128), held (B, T, 128) remaining
-    steps/16. Only the past counts."""
-    past = seen & (distance > 0)
+    steps/16, echoed (B, T, 128). Of the first two kinds only the past counts."""
+    near = seen & (distance > 0) & (distance <= NEAR_STEPS)
     far = distance.clamp(min=0).float()
-    fading = [torch.exp(-far / decay) * (past & (distance <= NEAR_STEPS)) for decay in DECAYS]
-    exact = [(past & (distance == lag)).float() for lag in LAGS]
-    weights = torch.stack(fading + exact, dim=1).to(onsets.dtype)  # (B, maps - 1, T, S)
-    traces = torch.einsum("bmts,bsp->btmp", weights, onsets)
-    return torch.cat([traces, held[:, :, None]], dim=2)
+    fading = torch.stack([torch.exp(-far / decay) for decay in DECAYS]).to(onsets.dtype) * near[:, None]
+    traces = torch.einsum("bmts,bsp->btmp", fading, onsets)
+    exact = [_lagged(seen, distance, onsets, lag) for lag in LAGS]
+    others = torch.stack([*exact, held, echoed.to(traces.dtype)], dim=2)
+    return torch.cat([traces, others], dim=2)
+
+
+def _lagged(seen: Tensor, distance: Tensor, onsets: Tensor, lag: int) -> Tensor:
+    """The onsets exactly `lag` steps before each step, where seen: (B, T, 128)."""
+    is_there, source = (distance == lag).max(dim=1)  # (T,) each
+    there = seen[:, torch.arange(len(source), device=seen.device), source] & is_there
+    return onsets[:, source] * there[..., None]
 
 
 @dataclass(frozen=True, slots=True)
 class Recall:
-    """The memory of N steps: features of each pitch (N, channels, 128), and how much of each map there is over
-    all pitches (N, maps): the rhythm of what is remembered."""
+    """The memory of N steps: features of each pitch (N, channels, 128); how much of each map there is over all
+    pitches (N, maps), the rhythm of what is remembered; and the content of the step that is echoed (N, 3, 128)."""
 
     features: Tensor
     rhythm: Tensor
+    source: Tensor
+
+    def rows(self, chosen: Tensor) -> Recall:
+        return Recall(self.features[chosen], self.rhythm[chosen], self.source[chosen])
+
+    def repeated(self, times: int) -> Recall:
+        """The same memory for several branches: (times * N, ...)."""
+        if times == 1:
+            return self
+        return Recall(self.features.repeat(times, 1, 1), self.rhythm.repeat(times, 1), self.source.repeat(times, 1, 1))
 
 
 class PitchRecall(nn.Module):
@@ -58,10 +78,17 @@ class PitchRecall(nn.Module):
         self.sweep = nn.Conv1d(RECALL_MAPS, channels, kernel_size=25, padding=12)
         self.mix = nn.Conv1d(channels, channels, kernel_size=1)
 
-    def forward(self, maps: Tensor) -> Recall:
-        """maps (B, T, maps, 128) from `recall_maps`, taken as N = B*T steps."""
+    def forward(self, maps: Tensor, source: Tensor) -> Recall:
+        """maps (B, T, maps, 128) from `recall_maps` and source (B, T, 3, 128), taken as N = B*T steps."""
         flat = maps.flatten(0, 1)
-        return Recall(self.mix(F.gelu(self.sweep(flat))), flat.sum(-1))
+        return Recall(F.gelu(self.sweep(flat)), flat.sum(-1), source.flatten(0, 1))
+
+    def scores(self, gate: Tensor, features: Tensor) -> Tensor:
+        """What is remembered as scores of pitches: gate (N, K, channels), features (N, channels, 128): (N, K, 128). The
+        mix is linear, so that it is applied to the few gates instead of to every pitch."""
+        weight, bias = self.mix.weight[:, :, 0], self.mix.bias
+        assert bias is not None, "the mix has a bias"
+        return (gate @ weight) @ features.to(gate.dtype) + gate @ bias[:, None]
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,11 +100,44 @@ class ChordTokens:
     duration: Tensor
 
 
+class ChordLSTM(nn.Module):
+    """The leaf's other trunk: an LSTM over the notes of a step, its condition beside every input."""
+
+    def __init__(self, dim: int, blocks: int, cond_dim: int) -> None:
+        super().__init__()
+        self.lstm = nn.LSTM(dim + cond_dim, dim, blocks, batch_first=True)
+        self.norm = AdaLN(dim, cond_dim)
+
+    def forward(self, x: Tensor, cond: Tensor, memory: LSTMState | None = None) -> Tensor:
+        """x (N, K, dim), cond (N, 1, cond_dim): (N, K, dim)."""
+        joined = torch.cat([x, cond.expand(-1, x.shape[1], -1)], dim=-1)
+        hidden, state = self.lstm(joined, None if memory is None else memory.state)
+        if memory is not None:
+            memory.state = state
+        out: Tensor = self.norm(x + hidden, cond)
+        return out
+
+
+@dataclass(slots=True)
+class LSTMState:
+    """Where an LSTM stands: hidden and cell state, None before the first note."""
+
+    state: tuple[Tensor, Tensor] | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class PitchRange:
+    """The pitches that N steps may choose from, ends included: (N,) int each."""
+
+    low: Tensor
+    high: Tensor
+
+
 class Leaf(nn.Module):
     def __init__(self, config: ModelConfig, cond_dim: int) -> None:
         super().__init__()
-        dim = config.leaf.embed_dim
-        self.low, self.high = config.pitch_low, config.pitch_high
+        dim, leaf = config.leaf.embed_dim, config.leaf
+        self.recall = PitchRecall(config)
         self.start = nn.Linear(cond_dim, dim)
         self.rhythm = nn.Linear(RECALL_MAPS, dim)
         nn.init.zeros_(self.rhythm.weight)
@@ -87,16 +147,29 @@ class Leaf(nn.Module):
         self.octave = nn.Parameter(torch.randn(11, dim) * 0.02)
         self.velocity = nn.Embedding(VELOCITY_BINS, dim)
         self.duration = nn.Embedding(len(DURATIONS), dim)
-        self.trunk = Trunk(config.leaf, cond_dim, config.mlp_ratio)
+        self.is_lstm = leaf.kind == "lstm"
+        self.trunk: nn.Module = (
+            ChordLSTM(dim, leaf.num_blocks, cond_dim)
+            if self.is_lstm
+            else Trunk(dim, leaf.num_blocks, leaf.num_heads, cond_dim, config)
+        )
         self.query = nn.Linear(dim, dim)
         self.stop = nn.Linear(dim, 1)
         self.pitch_bias = nn.Parameter(torch.zeros(PITCHES))
         self.interval = nn.Linear(dim, PITCHES)
         self.recall_gate = nn.Linear(dim, config.recall_channels)
         self.velocity_hidden = nn.Linear(dim, dim)
+        self.velocity_source = nn.Linear(SOURCE_FEATURES, dim, bias=False)
         self.velocity_out = nn.Linear(dim, VELOCITY_BINS)
         self.duration_hidden = nn.Linear(dim, dim)
+        self.duration_source = nn.Linear(SOURCE_FEATURES, dim, bias=False)
         self.duration_out = nn.Linear(dim, len(DURATIONS))
+        for layer in (self.velocity_source, self.duration_source):
+            nn.init.zeros_(layer.weight)
+
+    def new_memory(self) -> KVCache | LSTMState:
+        """An empty memory for the notes of some steps."""
+        return LSTMState() if self.is_lstm else KVCache()
 
     def pitch_table(self) -> Tensor:
         """(128, dim): what each pitch is, as input and as output."""
@@ -112,39 +185,45 @@ class Leaf(nn.Module):
         out: Tensor = (self.start(cond) + self.rhythm(recall.rhythm.to(cond.dtype)))[:, None]
         return out
 
-    def hidden(self, tokens: Tensor, cond: Tensor, start: int = 0, cache: KVCache | None = None) -> Tensor:
+    def hidden(self, tokens: Tensor, cond: Tensor, start: int = 0, memory: KVCache | LSTMState | None = None) -> Tensor:
         """tokens (N, K, dim) at places start...; causal over the chord."""
+        if self.is_lstm:
+            recurrent: Tensor = self.trunk(tokens, cond[:, None], memory)
+            return recurrent
         K = tokens.shape[1]
-        held = 0 if cache is None else len(cache)
         positions = torch.arange(start, start + K, device=tokens.device)
-        mask = positions[:, None] >= torch.arange(start - held, start + K, device=tokens.device)
-        out: Tensor = self.trunk(tokens, cond[:, None], positions, mask[None, None], cache)
+        keys = torch.arange(0 if memory is not None else start, start + K, device=tokens.device)
+        mask = positions[:, None] >= keys
+        out: Tensor = self.trunk(tokens, cond[:, None], positions, mask[None, None], memory)
         return out
 
-    def pitch_logits(self, hidden: Tensor, below: Tensor, recall: Recall, table: Tensor) -> Tensor:
+    def pitch_logits(self, hidden: Tensor, below: Tensor, recall: Recall, table: Tensor, within: PitchRange) -> Tensor:
         """Scores of the 128 pitches and of stopping: (N, K, 129). hidden (N, K, dim); below (N, K) is the
-        pitch of the note before, -1 for none. A pitch not above `below` or out
-        of range cannot be chosen."""
+        pitch of the note before, -1 for none. A pitch not above `below` or out of range cannot be chosen."""
         absolute = F.linear(self.query(hidden), table, self.pitch_bias)
-        distance = torch.arange(PITCHES, device=hidden.device) - below[..., None]  # (N, K, 128)
+        index = torch.arange(PITCHES, device=hidden.device)
+        distance = index - below[..., None]  # (N, K, 128)
         interval = self.interval(hidden).gather(-1, distance.clamp(0, PITCHES - 1))
         relative = torch.where(below[..., None] >= 0, interval, torch.zeros_like(interval))
-        recalled = self.recall_gate(hidden) @ recall.features.to(hidden.dtype)
-        index = torch.arange(PITCHES, device=hidden.device)
-        allowed = (distance > 0) & (index >= self.low) & (index <= self.high)
+        recalled = self.recall.scores(self.recall_gate(hidden), recall.features)
+        inside = (index >= within.low[:, None]) & (index <= within.high[:, None])  # (N, 128)
+        allowed = (distance > 0) & inside[:, None]
         scores = (absolute + relative + recalled).float().masked_fill(~allowed, float("-inf"))
         return torch.cat([scores, self.stop(hidden).float()], dim=-1)
 
-    def velocity_logits(self, hidden: Tensor, pitch: Tensor, table: Tensor) -> Tensor:
-        out: Tensor = self.velocity_out(F.gelu(self.velocity_hidden(hidden) + table[pitch]))
+    def velocity_logits(self, hidden: Tensor, pitch: Tensor, recall: Recall, table: Tensor) -> Tensor:
+        seen = self.velocity_hidden(hidden) + table[pitch] + self.velocity_source(_at(recall.source, pitch))
+        out: Tensor = self.velocity_out(F.gelu(seen))
         return out.float()
 
-    def duration_logits(self, hidden: Tensor, pitch: Tensor, velocity: Tensor, table: Tensor) -> Tensor:
+    def duration_logits(self, hidden: Tensor, pitch: Tensor, velocity: Tensor, recall: Recall, table: Tensor) -> Tensor:
         seen = self.duration_hidden(hidden) + table[pitch] + self.velocity(velocity)
-        out: Tensor = self.duration_out(F.gelu(seen))
+        out: Tensor = self.duration_out(F.gelu(seen + self.duration_source(_at(recall.source, pitch))))
         return out.float()
 
-    def nll(self, notes: ChordTokens, count: Tensor, cond: Tensor, recall: Recall) -> dict[str, Tensor]:
+    def nll(
+        self, notes: ChordTokens, count: Tensor, cond: Tensor, recall: Recall, within: PitchRange
+    ) -> dict[str, Tensor]:
         """Negative log-likelihood in nats of the notes of N steps: pitch and stop, velocity, duration, each
         (N,). notes are padded to K, count (N,) says how many are real; cond (N, cond_dim)."""
         K = notes.pitch.shape[1]
@@ -158,15 +237,15 @@ class Leaf(nn.Module):
         is_note = place[:K] < count[:, None]
         target = F.pad(notes.pitch, (0, 1), value=STOP).masked_fill(place >= count[:, None], STOP)
         below = below.masked_fill(place > count[:, None], -1)
-        scores = self.pitch_logits(hidden, below, recall, table)
+        scores = self.pitch_logits(hidden, below, recall, table, within)
         pitch = F.cross_entropy(scores.flatten(0, 1), target.flatten(), reduction="none").view(-1, K + 1)
         result = {"pitch": (pitch * (place <= count[:, None])).sum(1)}
         zero = torch.zeros_like(result["pitch"])
         result["velocity"] = result["duration"] = zero
         if K:
             state = hidden[:, :K]
-            velocity = self.velocity_logits(state, notes.pitch, table)
-            duration = self.duration_logits(state, notes.pitch, notes.velocity, table)
+            velocity = self.velocity_logits(state, notes.pitch, recall, table)
+            duration = self.duration_logits(state, notes.pitch, notes.velocity, recall, table)
             for name, logits, wanted in (
                 ("velocity", velocity, notes.velocity),
                 ("duration", duration, notes.duration),
@@ -174,3 +253,9 @@ class Leaf(nn.Module):
                 loss = F.cross_entropy(logits.flatten(0, 1), wanted.flatten(), reduction="none").view(-1, K)
                 result[name] = (loss * is_note).sum(1)
         return result
+
+
+def _at(source: Tensor, pitch: Tensor) -> Tensor:
+    """What the echoed steps (N, 3, 128) hold at pitches (N, K): (N, K, 3)."""
+    index = pitch[:, None].expand(-1, source.shape[1], -1)
+    return source.gather(2, index).transpose(1, 2)

@@ -19,18 +19,37 @@ def guided(scores: Tensor, cfg_scale: float) -> Tensor:
 
 
 def draw(scores: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
-    """One choice per row of scores (..., n): int64 (...). Temperature divides; top-k keeps the k best;
-    top-p the fewest that hold that share."""
-    scores = scores.float() / max(sampling.temperature, 1e-3)
-    if 0 < sampling.top_k < scores.shape[-1]:
+    """One choice per row of scores (..., n): int64 (...). Temperature divides, then the filters in the order that
+    `Sampling` tells; a choice is always left."""
+    share = filtered(scores.float() / max(sampling.temperature, 1e-3), sampling).softmax(dim=-1)
+    flat = torch.multinomial(share.view(-1, share.shape[-1]), 1, generator=generator)
+    return flat.view(scores.shape[:-1])
+
+
+def filtered(scores: Tensor, sampling: Sampling) -> Tensor:
+    """Scores (..., n) with what may not be drawn at minus infinity. Of what top-k and top-p leave, mask-k and mask-p
+    take the likeliest away, but never all: one that only they forbid stays if nothing else is left."""
+    n = scores.shape[-1]
+    if 0 < sampling.top_k < n:
         least = scores.topk(sampling.top_k, dim=-1).values[..., -1:]
         scores = scores.masked_fill(scores < least, float("-inf"))
-    share = scores.softmax(dim=-1)
     if sampling.top_p < 1:
-        ordered, index = share.sort(dim=-1, descending=True)
+        ordered, index = scores.softmax(dim=-1).sort(dim=-1, descending=True)
         beyond = ordered.cumsum(dim=-1) - ordered >= sampling.top_p
-        share = share.masked_fill(torch.zeros_like(beyond).scatter(-1, index, beyond), 0.0)
-    flat = torch.multinomial(
-        share.flatten(0, -2) if share.ndim > 2 else share.view(-1, share.shape[-1]), 1, generator=generator
-    )
-    return flat.view(scores.shape[:-1])
+        scores = scores.masked_fill(torch.zeros_like(beyond).scatter(-1, index, beyond), float("-inf"))
+    if sampling.mask_k > 0 or sampling.mask_p > 0:
+        ordered, index = scores.softmax(dim=-1).sort(dim=-1, descending=True)
+        place = torch.arange(n, device=scores.device)
+        obvious = place < sampling.mask_k
+        if sampling.mask_p > 0:
+            obvious = obvious | (ordered.cumsum(dim=-1) - ordered < sampling.mask_p)
+        last = (ordered > 0).sum(dim=-1, keepdim=True) - 1  # the unlikeliest that is left
+        obvious = obvious & (place < last)
+        scores = scores.masked_fill(torch.zeros_like(obvious).scatter(-1, index, obvious), float("-inf"))
+    return scores
+
+
+def guidance(sampling: Sampling, level: int, opened: float) -> float:
+    """The guidance scale of a level (0 structure, 1 phrase, 2 leaf) when a share `opened` of the piece is made."""
+    growth = opened if sampling.cfg_schedule == "linear" else 1.0
+    return 1 + (sampling.cfg_scale - 1) * sampling.cfg_levels[level] * growth

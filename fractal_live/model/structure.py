@@ -7,8 +7,10 @@ rows and from the latent.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fractal_live.model.config import PLAN_BINS, ModelConfig
@@ -16,6 +18,16 @@ from fractal_live.model.latent import LatentGate
 from fractal_live.model.layers import PLAN_COLUMNS, Trunk
 
 FREQUENCIES = (1.0, 2.0, 4.0, 8.0, 16.0)
+SKETCH_WIDTH = 0.1
+
+
+@dataclass(frozen=True, slots=True)
+class Wish:
+    """What is wished of the horizon beyond given cells: z (B, 16), its sketch (B, plan_bars, 6) and its gain (B,)."""
+
+    z: Tensor
+    sketch: Tensor
+    gain: Tensor
 
 
 class Structure(nn.Module):
@@ -23,24 +35,39 @@ class Structure(nn.Module):
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
-        dim = config.structure.embed_dim
+        level = config.levels[0]
+        dim = level.embed_dim
+        self.is_sequential = level.generator == "ar"
         self.cell = nn.Parameter(torch.randn(PLAN_COLUMNS, 1 + 2 * len(FREQUENCIES), dim) * 0.2)
         self.unknown = nn.Parameter(torch.randn(PLAN_COLUMNS, dim) * 0.2)
         self.absent = nn.Parameter(torch.randn(dim) * 0.02)
         self.is_past = nn.Parameter(torch.randn(dim) * 0.02)
+        self.stream = nn.Parameter(torch.randn(3, dim) * 0.02) if self.is_sequential else None
         self.latent = LatentGate(config, config.guide_dim)
-        self.trunk = Trunk(config.structure, config.guide_dim, config.mlp_ratio)
+        self.sketched = nn.Parameter(self.cell.detach().clone())
+        self.row = nn.Parameter(torch.zeros(config.plan_bars, dim))
+        self.trust = nn.Parameter(torch.zeros(PLAN_COLUMNS))
+        self.trunk = Trunk(dim, level.num_blocks, level.num_heads, config.guide_dim, config)
         self.head = nn.Linear(dim, PLAN_COLUMNS * PLAN_BINS)
-        self.down = nn.Linear(dim, config.structure.compressed_dim)
+        self.down = nn.Linear(dim, level.compressed_dim)
         self.past_bars = config.past_bars
         self.latent_dims = config.latent_dims
 
-    def imagine(self, plan: Tensor, is_present: Tensor, z: Tensor, gain: Tensor) -> Tensor:
-        """plan (B, R, 6) scaled to 0..1, NaN where to be predicted; is_present (B, R) False for rows
-        before the music began; z (B, 16) stands for the horizon, gain (B,). Hidden states (B, R, dim)."""
-        is_past = torch.arange(plan.shape[1], device=plan.device) < self.past_bars
-        rows = self._rows(plan) + is_past[:, None] * self.is_past
-        return self._read(rows, is_present, self.latent(z, gain))
+    def imagine(self, known: Tensor, full: Tensor, is_present: Tensor, wish: Wish) -> Tensor:
+        """Hidden states of all rows (B, R, dim), to predict the cells unknown in `known` (B, R, 6; scaled to 0..1,
+        NaN where to be predicted). is_present (B, R) is False for rows before the music began. A masked level 0
+        reads nothing but `known`; a sequential one also reads each row's predecessors in `full`, the plan as far
+        as it is decided."""
+        is_past = torch.arange(known.shape[1], device=known.device) < self.past_bars
+        hints = torch.einsum("brcf,cfd->brcd", _features(wish.sketch), self.sketched)
+        is_open = torch.isnan(known[:, self.past_bars :])[..., None]
+        hint = (hints * is_open).sum(2) * wish.gain[:, None, None]  # what is known needs no sketch
+        hint = hint + self.row  # with nothing known and no past, only this tells rows apart
+        marks = is_past[:, None] * self.is_past + F.pad(hint, (0, 0, self.past_bars, 0))
+        cond = self.latent(wish.z, wish.gain)
+        if self.stream is None:
+            return self._read(self._rows(known) + marks, is_present, cond)
+        return self._read_in_order(self._rows(known) + marks, self._rows(full) + marks, is_present, cond)
 
     def hand_down(self, plan: Tensor, is_present: Tensor) -> Tensor:
         """What a complete plan says to the level below: (B, R, compressed). Past and future rows are alike
@@ -50,12 +77,31 @@ class Structure(nn.Module):
         out: Tensor = self.down(self._read(self._rows(plan), is_present, no_latent))
         return out
 
+    def _read_in_order(self, given: Tensor, full: Tensor, is_present: Tensor, cond: Tensor) -> Tensor:
+        """Three tokens a row: what is given of it, all it holds, and the one that predicts it, which sees what is
+        given anywhere and what earlier rows hold."""
+        assert self.stream is not None, "a masked level 0 reads its rows at once"
+        R = given.shape[1]
+        rows = torch.cat([given, full, given], dim=1)
+        rows = torch.where(is_present.repeat(1, 3)[..., None], rows, self.absent)
+        rows = rows + self.stream.repeat_interleave(R, dim=0)
+        index = torch.arange(R, device=rows.device)
+        earlier, upto = index[:, None] > index, index[:, None] >= index
+        everything, nothing, itself = torch.ones_like(earlier), torch.zeros_like(earlier), index[:, None] == index
+        mask = torch.cat(
+            [
+                torch.cat([everything, nothing, nothing], dim=1),
+                torch.cat([everything, upto, nothing], dim=1),
+                torch.cat([everything, earlier, itself], dim=1),
+            ]
+        )
+        present = is_present.repeat(1, 3)[:, None, None, :]
+        hidden: Tensor = self.trunk(rows, cond[:, None], index.repeat(3), mask & present)
+        return hidden[:, 2 * R :]
+
     def _rows(self, plan: Tensor) -> Tensor:
         known = ~torch.isnan(plan)
-        values = torch.nan_to_num(plan)[..., None]  # (B, R, 6, 1)
-        angles = values * (math.pi * values.new_tensor(FREQUENCIES))
-        features = torch.cat([values, angles.sin(), angles.cos()], dim=-1)
-        given = torch.einsum("brcf,cfd->brcd", features, self.cell)
+        given = torch.einsum("brcf,cfd->brcd", _features(torch.nan_to_num(plan)), self.cell)
         rows: Tensor = torch.where(known[..., None], given, self.unknown).sum(2)  # (B, R, dim)
         return rows
 
@@ -65,10 +111,23 @@ class Structure(nn.Module):
         hidden: Tensor = self.trunk(rows, cond[:, None], positions, is_present[:, None, None, :])
         return hidden
 
-    def logits(self, hidden: Tensor) -> Tensor:
-        """(B, R, dim) to (B, R, 6, bins)."""
-        out: Tensor = self.head(hidden).view(*hidden.shape[:-1], PLAN_COLUMNS, PLAN_BINS)
+    def logits(self, hidden: Tensor, wish: Wish) -> Tensor:
+        """Scores of cells, (B, R, dim) to (B, R, 6, bins): the product of what the trunk expects and, at the gain, of a
+        Gaussian about the sketch, as far as each attribute's sketch has proved to be trusted (Hinton 2002, products of
+        experts)."""
+        own = self.head(hidden).view(*hidden.shape[:-1], PLAN_COLUMNS, PLAN_BINS).float()
+        bins = plan_of_bin(torch.arange(PLAN_BINS, device=hidden.device))
+        away = (bins - wish.sketch[..., None].float()) / SKETCH_WIDTH  # (B, plan_bars, 6, bins)
+        trust = F.softplus(self.trust)[:, None] * wish.gain[:, None, None, None]
+        expert = F.pad(-0.5 * trust * away.square(), (0, 0, 0, 0, self.past_bars, 0))
+        out: Tensor = own + expert
         return out
+
+
+def _features(values: Tensor) -> Tensor:
+    """Cells (..., 6) in 0..1 as numbers of several scales: (..., 6, 11)."""
+    angles = values[..., None] * (math.pi * values.new_tensor(FREQUENCIES))
+    return torch.cat([values[..., None], angles.sin(), angles.cos()], dim=-1)
 
 
 def plan_bin(plan: Tensor) -> Tensor:

@@ -6,21 +6,29 @@ An unreadable file is named and left out; it never becomes an empty song.
 from __future__ import annotations
 
 import logging
+import sys
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from fractal_live.model import config, grid
 from fractal_live.model.config import chroma_level
 from fractal_live.model.grid import IntArray, bar_starts, grid_notes
+from fractal_live.music import harmony, meter, midifile, notes, plan
 from fractal_live.music.harmony import chroma_of_bar
 from fractal_live.music.midifile import MidiFileError, read_score
 from fractal_live.music.notes import Score, on_grid
 from fractal_live.music.plan import measure
+from fractal_live.train.corpus_cache import Entry, code_digest, file_key, read_cache, write_cache
 
 log = logging.getLogger(__name__)
+
+READERS = (config, grid, harmony, meter, midifile, notes, plan)
+"""Whose change makes what was read before worthless, beside this module's own."""
 
 
 class CorpusError(ValueError):
@@ -61,19 +69,41 @@ def song_from_score(name: str, score: Score) -> Song:
     )
 
 
-def read_corpus(folder: Path, on_file: Callable[[Path], None] | None = None) -> list[Song]:
-    """All MIDI files below a folder, in the order of their names. Raises CorpusError when none can be read."""
+def read_corpus(folder: Path, on_file: Callable[[Path], None] | None = None, cache: Path | None = None) -> list[Song]:
+    """All MIDI files below a folder, in the order of their names. Raises CorpusError when none can be read.
+
+    cache: a file (.npz) that keeps what was read; only files that are new or have changed are read again.
+    """
     if not folder.is_dir():
         raise CorpusError(f"{folder}: no such folder; give a folder of MIDI files")
-    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi"))
+    paths = sorted(path for path in folder.rglob("*") if path.suffix.lower() in (".mid", ".midi") and path.is_file())
+    digest = code_digest((*READERS, sys.modules[__name__]))
+    known = {} if cache is None else read_cache(cache, digest)
+    entries: dict[str, Entry] = {}
     songs = []
     for path in paths:
         if on_file is not None:
             on_file(path)
-        try:
-            songs.append(song_from_score(path.stem, read_score(path)))
-        except MidiFileError as error:
-            log.warning("left out: %s", error)
+        key = file_key(path, folder)
+        entry = entries[key] = known.get(key) or _read(path)
+        if entry.failure:
+            log.warning("left out: %s: %s", path, entry.failure)
+        else:
+            arrays: dict[str, Any] = entry.arrays
+            songs.append(Song(path.stem, **arrays))
+    if cache is not None and entries.keys() != known.keys():
+        write_cache(cache, digest, entries)
     if not songs:
         raise CorpusError(f"{folder}: none of its {len(paths)} .mid files could be read; give a folder of MIDI files")
     return songs
+
+
+def _read(path: Path) -> Entry:
+    """The file's song as arrays, or what is wrong with it."""
+    try:
+        song = song_from_score(path.stem, read_score(path))
+    except MidiFileError as error:
+        return Entry({}, str(error).removeprefix(f"{path}: "))
+    except Exception as error:  # whatever a stranger's file may hold: it is left out, and said so
+        return Entry({}, f"{type(error).__name__}: {error}")
+    return Entry({item.name: getattr(song, item.name) for item in fields(song) if item.name != "name"})

@@ -6,23 +6,15 @@ visibility.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import numpy as np
 import numpy.typing as npt
 import torch
 
+from fractal_live.model.batch import Batch, Plans
 from fractal_live.model.config import HALF_STEPS, ModelConfig, duration_class, velocity_bin
-from fractal_live.model.fractal import Batch
-from fractal_live.model.grid import (
-    FloatArray,
-    IntArray,
-    limit_chords,
-    remaining_onsets,
-    scaled_plan,
-    steps_left,
-    visible_content,
-)
+from fractal_live.model.echo import echoes, onsets_per_half
+from fractal_live.model.grid import FloatArray, IntArray, left_in_half, limit_chords, scaled_plan, visible_content
+from fractal_live.model.order import band_of, cell_order, draw_ranks
 from fractal_live.music.plan import COLUMN
 from fractal_live.train.corpus import Song
 
@@ -30,33 +22,40 @@ Sample = dict[str, npt.NDArray[np.generic]]
 
 TRANSPOSE = (-5, 6)
 ENDING_BARS = 2
+MORE_PLANS = 8
 
 
 class Dataset:
     """Samples from songs. `draw(rng)` is a function of the generator's state alone."""
 
-    def __init__(self, songs: list[Song], config: ModelConfig, crop_bars: int = 32) -> None:
+    def __init__(self, songs: list[Song], config: ModelConfig) -> None:
         self.songs = [song for song in songs if song.bars > ENDING_BARS + 4]
         self.config = config
-        self.crop_bars = crop_bars
-        self.steps = crop_bars * 16
+        self.crop_bars = config.plan_bars
+        self.steps = config.levels[-1].seq_len
         bars = np.array([song.bars for song in self.songs], dtype=np.float64)
         self.weights = bars / bars.sum()
 
     def draw(self, rng: np.random.Generator) -> Sample:
+        return self.sample(*self._crop(rng), rng)
+
+    def _crop(self, rng: np.random.Generator) -> tuple[Song, int, int]:
+        """A random song, first bar and transposition."""
         song = self.songs[rng.choice(len(self.songs), p=self.weights)]
         last = max(0, song.bars - ENDING_BARS - self.crop_bars)
-        return self.sample(song, int(rng.integers(last + 1)), int(rng.integers(TRANSPOSE[0], TRANSPOSE[1] + 1)), rng)
+        return song, int(rng.integers(last + 1)), int(rng.integers(TRANSPOSE[0], TRANSPOSE[1] + 1))
 
     def sample(
-        self, song: Song, first_bar: int, shift: int, rng: np.random.Generator, order: IntArray | None = None
+        self, song: Song, first_bar: int, shift: int, rng: np.random.Generator, group: IntArray | None = None
     ) -> Sample:
-        """The crop that begins at a bar, transposed. Without an order one is drawn."""
+        """The crop that begins at a bar, transposed. `group` (H,) says when half bars are opened; without it an
+        order is drawn."""
         T, config = self.steps, self.config
         start = int(song.bar_start[first_bar])
         inside = (song.notes[:, 0] >= start) & (song.notes[:, 0] < start + T)
         notes = song.notes[inside] - np.array([start, -shift, 0, 0])
-        notes = limit_chords(notes[(notes[:, 1] >= 0) & (notes[:, 1] <= 127)], config.max_notes_per_step)
+        is_in_range = (notes[:, 1] >= config.pitch_low) & (notes[:, 1] <= config.pitch_high)
+        notes = limit_chords(notes[is_in_range], config.max_notes_per_step)
 
         bars = range(first_bar, min(first_bar + self.crop_bars, song.bars - ENDING_BARS))
         step_in_bar, bar_len = np.zeros(T, dtype=np.int64), np.full(T, 16, dtype=np.int64)
@@ -71,37 +70,69 @@ class Dataset:
             bar_of_step[low:high] = min(bar - first_bar, config.plan_bars - 1)
         notes = notes[is_valid[notes[:, 0]]]
 
-        plan, is_present = self._plan(song, first_bar, shift)
-        if rng.random() < 0.3:
-            is_present[: int(rng.integers(config.past_bars + 1))] = False
+        planned = self._planned(song, first_bar, shift, rng)
         halves = T // HALF_STEPS
-        order = self._order(halves, rng) if order is None else order
+        group = self._groups(halves, rng) if group is None else group
+        ranks = draw_ranks(config, halves, rng)
         chroma = np.zeros((halves, 12), dtype=np.int64)
         own = song.chroma[start // HALF_STEPS : start // HALF_STEPS + halves]
         chroma[: len(own)] = np.roll(own, shift, axis=1)
-        tokens = np.stack([notes[:, 0], notes[:, 1], velocity_bin(notes[:, 2]), duration_class(notes[:, 3])], axis=1)
+        bands = config.pitch_bands
+        band, order = band_of(config, notes[:, 1]), cell_order(group, ranks)
+        cell = notes[:, 0] * bands + band
+        tokens = np.stack([cell, notes[:, 1], velocity_bin(notes[:, 2]), duration_class(notes[:, 3])], axis=1)
+        struck = np.bincount(cell, minlength=T * bands)
+        left = left_in_half(np.repeat(is_valid, bands).astype(np.int64), ranks)
         fate = rng.random()
         return {
-            "content": visible_content(notes, order, T),
+            "content": visible_content(notes, band, order, T),
+            "group": group,
             "order": order,
             "step_in_bar": step_in_bar,
             "bar_len": bar_len,
             "is_valid": is_valid,
             "bar_of_half": bar_of_step[::HALF_STEPS],
+            "chroma": chroma,
+            "echo": echoes(notes, group),
+            "onsets": onsets_per_half(notes, halves),
+            "remaining": left_in_half(struck, ranks),
+            "steps_left": -(-left // bands),
+            "notes": tokens[np.argsort(cell, kind="stable")],
+            "plan_given": np.array(fate > 0.1),
+            "texture_given": np.array(fate > 0.15),
+            **planned,
+            **{f"plans.{name}": value for name, value in self._more_plans(rng).items()},
+        }
+
+    def draw_plan(self, rng: np.random.Generator) -> FloatArray:
+        """The plan of a random crop, transposed: (plan_bars, 6) scaled to 0..1, NaN where undefined."""
+        plan, _ = self.plan_at(*self._crop(rng))
+        return plan[self.config.past_bars :]
+
+    def draw_planned(self, rng: np.random.Generator) -> Sample:
+        """What level 0 learns of a random crop."""
+        return self._planned(*self._crop(rng), rng)
+
+    def _more_plans(self, rng: np.random.Generator) -> Sample:
+        """Plans of other crops, for level 0 alone."""
+        drawn = [self.draw_planned(rng) for _ in range(MORE_PLANS)]
+        return {name: np.stack([each[name] for each in drawn]) for name in drawn[0]}
+
+    def _planned(self, song: Song, first_bar: int, shift: int, rng: np.random.Generator) -> Sample:
+        """What level 0 learns of a crop."""
+        plan, is_present = self.plan_at(song, first_bar, shift)
+        if rng.random() < 0.3:
+            is_present[: int(rng.integers(self.config.past_bars + 1))] = False
+        return {
             "plan": self._with_attributes_dropped(plan, rng),
             "is_present": is_present,
             "hidden_cells": self._hidden_cells(rng),
-            "chroma": chroma,
-            "remaining": remaining_onsets(notes, T),
-            "steps_left": steps_left(is_valid),
-            "notes": tokens,
-            "plan_given": np.array(fate > 0.1),
-            "chroma_given": np.array(fate > 0.15),
             "latent_given": np.array(rng.random() < 0.7),
-            "noise": rng.standard_normal(config.latent_dims).astype(np.float32),
+            "noise": rng.standard_normal(self.config.latent_dims).astype(np.float32),
         }
 
-    def _plan(self, song: Song, first_bar: int, shift: int) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+    def plan_at(self, song: Song, first_bar: int, shift: int) -> tuple[FloatArray, npt.NDArray[np.bool_]]:
+        """The plan of the crop that begins at a bar, and of what came before it: (R, 6) scaled, and presence (R,)."""
         config = self.config
         rows = config.past_bars + config.plan_bars
         plan = np.full((rows, song.plan.shape[1]), np.nan, dtype=np.float32)
@@ -138,7 +169,7 @@ class Dataset:
             hidden[P:] &= rng.random((R, len(COLUMN))) < rng.uniform(0.3, 1.0)
         return hidden
 
-    def _order(self, halves: int, rng: np.random.Generator) -> IntArray:
+    def _groups(self, halves: int, rng: np.random.Generator) -> IntArray:
         """Mostly time; else a random order in a few rounds, or a gap opened last."""
         time = np.arange(halves)
         kind = rng.random()
@@ -156,18 +187,13 @@ class Dataset:
 
 
 def collate(samples: list[Sample]) -> Batch:
-    """Samples stacked; the notes of sample b count their steps from b*T."""
-    stacked = {key: torch.from_numpy(np.stack([s[key] for s in samples])) for key in samples[0] if key != "notes"}
-    steps = samples[0]["is_valid"].shape[0]
-    notes = [np.asarray(s["notes"]) + np.array([b * steps, 0, 0, 0]) for b, s in enumerate(samples)]
-    return Batch(notes=torch.from_numpy(np.concatenate(notes)), **stacked)
-
-
-def batches(dataset: Dataset, batch_size: int, seed: int, first_step: int = 0) -> Iterator[Batch]:
-    """Endless batches; batch number i depends on the seed and i alone, so that a resumed run continues
-    as if it had never stopped."""
-    step = first_step
-    while True:
-        rng = np.random.default_rng([seed, step])
-        yield collate([dataset.draw(rng) for _ in range(batch_size)])
-        step += 1
+    """Samples stacked; the notes of sample b count their cells from b*C."""
+    single = {key for key in samples[0] if key != "notes" and not key.startswith("plans.")}
+    stacked = {key: torch.from_numpy(np.stack([sample[key] for sample in samples])) for key in single}
+    names = Plans.__dataclass_fields__
+    plans = Plans(
+        **{name: torch.from_numpy(np.concatenate([sample[f"plans.{name}"] for sample in samples])) for name in names}
+    )
+    cells = samples[0]["order"].shape[0]
+    notes = [np.asarray(s["notes"]) + np.array([b * cells, 0, 0, 0]) for b, s in enumerate(samples)]
+    return Batch(notes=torch.from_numpy(np.concatenate(notes)), plans=plans, **stacked)

@@ -11,8 +11,7 @@ import torch
 from safetensors.torch import save_file
 
 from fractal_live.model.checkpoint import META_KEY, CheckpointError, load, meaning, save
-from fractal_live.model.config import ConfigError, LevelConfig, ModelConfig
-from tests.model.tiny import TINY, lively
+from tests.model.tiny import CONFIGS, TINY, lively
 
 
 def written(folder: Path, header: dict[str, object] | None = None, spoil: str | None = None) -> Path:
@@ -57,8 +56,8 @@ def test_a_checkpoint_with_another_meaning_is_refused_with_both_values(tmp_path:
 
 
 def test_a_checkpoint_of_another_shape_is_refused_naming_the_tensor(tmp_path: Path) -> None:
-    with pytest.raises(CheckpointError, match=r"count_head\.weight"):
-        load(written(tmp_path, spoil="count_head.weight"))
+    with pytest.raises(CheckpointError, match=r"heads\.count\.weight"):
+        load(written(tmp_path, spoil="heads.count.weight"))
 
 
 def test_unknown_keys_of_the_config_are_refused_by_name(tmp_path: Path) -> None:
@@ -95,10 +94,17 @@ def test_a_missing_file_and_a_stranger_are_refused(tmp_path: Path) -> None:
         load(tmp_path / "other.safetensors")
 
 
-def test_shapes_that_cannot_be_built_are_refused_before_they_are_built() -> None:
-    with pytest.raises(ConfigError, match="mar, ar"):
-        LevelConfig(32, 1, 2, "gan")
-    with pytest.raises(ConfigError, match="multiple"):
-        LevelConfig(30, 1, 4, "ar")
-    with pytest.raises(ConfigError, match="0 to 127"):
-        ModelConfig(pitch_low=90, pitch_high=60)
+@pytest.mark.parametrize("name", ["live", "all-mar", "five-levels", "bands-row", "lstm-leaf"])
+def test_every_shape_travels_in_its_checkpoint(tmp_path: Path, name: str) -> None:
+    save(lively(1, CONFIGS[name]), tmp_path / "a.safetensors", {})
+    assert load(tmp_path / "a.safetensors").model.config == CONFIGS[name]
+
+
+def test_a_shape_that_cannot_be_built_is_refused_with_the_file(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"small\.safetensors.*diagonal"):
+        load(written(tmp_path, {"config": TINY.as_dict() | {"scan_order": "diagonal"}}))
+
+
+def test_a_checkpoint_of_another_kind_is_refused_with_both(tmp_path: Path) -> None:
+    with pytest.raises(CheckpointError, match=r"'organ'.*'fractal'"):
+        load(written(tmp_path, {"kind": "organ"}))

@@ -1,0 +1,60 @@
+"""The one door to every system that makes music: a checkpoint says what kind it is and gets its engine.
+
+`main` is the model process for all of them.
+"""
+
+from __future__ import annotations
+
+import gc
+import importlib
+import os
+import signal
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from fractal_live.baselines.kinds import ENGINES, peek_kind
+from fractal_live.music.request import BarRequest, ModelFault, ModelReady, ModelSetup
+
+NICENESS = 10
+
+
+def open_engine(path: Path, device: str = "auto") -> Any:
+    """The engine that plays a checkpoint: a `Generator` that also has `device` and `warm_up()`. Only the modules
+    of its own kind are loaded. Raises CheckpointError, or ValueError for a kind or device that is not there."""
+    kind = peek_kind(path)
+    if kind not in ENGINES:
+        raise ValueError(f"{path}: its kind is {kind!r}; this version plays {', '.join(ENGINES)}")
+    module, name = ENGINES[kind]
+    return getattr(importlib.import_module(module), name)(path, device)
+
+
+def main(connection: Connection) -> None:
+    """The model process: ModelSetup, then ModelReady, then a BarReply or ModelFault per BarRequest, until the pipe
+    closes. Leaves Ctrl-C to the daemon."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        setup: ModelSetup = connection.recv()
+        torch.set_num_threads(setup.threads)
+        if hasattr(os, "nice"):
+            os.nice(NICENESS)
+        try:
+            engine = open_engine(Path(setup.checkpoint), setup.device)
+            bar_ns = engine.warm_up()
+        except (ValueError, RuntimeError) as error:
+            connection.send(ModelFault(str(error)))
+            return
+        gc.collect()
+        gc.freeze()
+        connection.send(ModelReady(engine.checkpoint_id, str(engine.device), engine.parameters, bar_ns))
+        while True:
+            request: BarRequest = connection.recv()
+            try:
+                connection.send(engine.bar(request))
+            except Exception as error:
+                # Whatever one request does to the model, the next one is answered.
+                connection.send(ModelFault(f"bar {request.index}: {type(error).__name__}: {error}", request.version))
+    except (EOFError, BrokenPipeError, ConnectionResetError):
+        return

@@ -1,0 +1,337 @@
+"""The unfolding of a page: group by group of half bars, each half bar from its decisions down to its notes.
+
+The half bars of a group are made side by side, in step with one another: what one of them takes, all take.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from fractal_live.model.canvas import Canvas, Page
+from fractal_live.model.chord import CellInMaking, Chords, Token
+from fractal_live.model.config import (
+    CHROMA_CENTRES,
+    DURATIONS,
+    HALF_STEPS,
+    MAX_HALF_ONSETS,
+    chroma_level,
+    duration_class,
+    velocity_bin,
+    velocity_of_bin,
+)
+from fractal_live.model.echo import NO_ECHO, allowed_echoes, can_source, source_of, strength_of
+from fractal_live.model.fractal import Fractal, band_range
+from fractal_live.model.order import band_of, cells_per_half
+from fractal_live.model.phrase import Source
+from fractal_live.model.pitch import RECALL_STEPS, PitchRange, Recall, recall_maps
+from fractal_live.model.sampling import draw, guidance, guided
+from fractal_live.music.harmony import Chroma
+from fractal_live.music.meter import TICKS_PER_STEP
+from fractal_live.music.notes import Note
+from fractal_live.music.plan import COLUMN
+from fractal_live.music.request import Sampling
+
+LATER_ONSETS = 4  # a chord that the steps left in a half bar may be counted on to bear
+
+
+class Unfolding:
+    """Makes the missing half bars of a page. `density` (bars,) is how many onsets each bar shall have; `chroma`
+    (H, 12) in 0..1 is given where not NaN; pitches outside `low` to `high` stay as the page holds them."""
+
+    def __init__(
+        self,
+        model: Fractal,
+        page: Page,
+        sampling: Sampling,
+        generator: torch.Generator,
+        chroma: Chroma | None = None,
+        low: int = 0,
+        high: int = 127,
+        scores_forced: bool = False,
+    ) -> None:
+        self.model, self.page, self.sampling, self.generator = model, page, sampling, generator
+        self.canvas = Canvas(model, page, 1 if sampling.cfg_scale == 1.0 else 2)
+        self.bands = model.config.pitch_bands
+        self.chroma, self.low, self.high, self.scores_forced = chroma, low, high, scores_forced
+        self.density = np.rint(page.plan[:, COLUMN["density"]]).astype(np.int64)
+        self.is_decided = page.group < page.first_group
+        band = band_range(model.config, torch.arange(self.bands))
+        self.band_low = np.maximum(low, band.low.numpy())
+        self.band_high = np.minimum(high, band.high.numpy())
+        self.free = np.maximum(self.band_high - self.band_low + 1, 0)  # pitches of each band that may be struck
+        self.bearer = int(np.flatnonzero(self.free).max(initial=-1))  # the last band that can bear what is left
+        self.staying: dict[int, list[Token]] = {}  # of cells
+        for step, pitch, velocity, duration in self.canvas.staying.tolist():
+            if not low <= pitch <= high:
+                token = (pitch, int(velocity_bin(np.array(velocity))), int(duration_class(np.array(duration))))
+                cell = step * self.bands + int(band_of(model.config, np.array(pitch)))
+                self.staying.setdefault(cell, []).append(token)
+        self.order = self.canvas.order.cpu().numpy()
+        # In order of time nothing that is known begins after what is made.
+        self.is_in_time = bool((np.diff(self.order.reshape(-1, self.bands), axis=0) > 0).all())
+        self.struck = np.zeros(self.canvas.T, dtype=np.int64)  # notes per step, of what is made
+        self.notes: list[tuple[int, Note]] = []  # bar of the page, note
+        self.log_likelihood = np.zeros(len(page.group))
+        self.forced_log_likelihood = 0.0
+        self.opened = 0.0
+
+    def run(self) -> None:
+        groups = np.unique(self.page.group[~self.is_decided])
+        for place, group in enumerate(groups):
+            self.opened = place / len(groups)
+            self._make(np.flatnonzero(self.page.group == group))
+
+    def _make(self, halves: np.ndarray) -> None:
+        """The half bars of one group, from their decisions to their notes."""
+        canvas, device = self.canvas, self.canvas.device
+        index = torch.from_numpy(halves).to(device)
+        self._decide(index, canvas.open(0, index))
+        cells, ranks = cells_per_half(self.model.config), self.page.ranks[halves]
+        for rank in range(cells):
+            opened = np.flatnonzero(ranks == rank) % cells + halves * cells  # one cell of each half bar
+            self._open_places(opened)
+            self._draw(opened)
+            self._close_places(opened)
+        canvas.close(0, index)
+        self.is_decided[halves] = True
+
+    # What a half bar decides.
+
+    def _decide(self, halves: Tensor, hidden: Tensor) -> None:
+        """Echo, harmony and number of onsets of half bars (N,), from their states (branches, N, dim)."""
+        canvas, heads = self.canvas, self.model.heads
+        scale = guidance(self.sampling, 1, self.opened)
+        valid = torch.from_numpy(canvas.is_valid[::HALF_STEPS].copy()).to(canvas.device)
+        allowed = allowed_echoes(can_source(canvas.group, (canvas.onsets > 0) & valid))[halves]
+        scores = guided(heads.echo_scores(hidden, allowed), scale)[0]
+        scores[:, NO_ECHO + 1 :] += self.sampling.echo
+        canvas.echo[halves] = self._choose(scores)
+        there = (halves + source_of(canvas.echo[halves])).clamp(0, canvas.H - 1)
+        source = Source(canvas.echo[halves], canvas.chroma[there], canvas.onsets[there])
+        given = self._given_chroma(halves)
+        for pitch_class in range(12):
+            scores = guided(heads.chroma_scores(hidden, canvas.chroma[halves], source), scale)[0, :, pitch_class]
+            drawn = self._choose(scores)
+            own = given[:, pitch_class]
+            canvas.chroma[halves, pitch_class] = torch.where(own >= 0, own, drawn)
+        counts = guided(heads.count_scores(hidden, source), scale)[0]
+        cells = cells_per_half(self.model.config)
+        for place, half in enumerate(halves.tolist()):
+            count = self._count(half, counts[place])
+            canvas.onsets[half] = count
+            canvas.remaining[half * cells : (half + 1) * cells] = count
+
+    def _given_chroma(self, halves: Tensor) -> Tensor:
+        """Levels of what is given, -1 where nothing is: (N, 12)."""
+        if self.chroma is None:
+            return torch.full((len(halves), 12), -1, device=halves.device)
+        wanted = self.chroma[halves.cpu().numpy()]
+        levels = np.where(np.isnan(wanted), -1, chroma_level(np.nan_to_num(wanted)))
+        return torch.from_numpy(levels).to(halves.device)
+
+    def _count(self, half: int, scores: Tensor) -> int:
+        """How many onsets a half bar gets of those its bar still has to come."""
+        canvas = self.canvas
+        bar = canvas.bar_of_half[half]
+        own = np.flatnonzero(canvas.bar_of_half == bar)
+        is_open = ~self.is_decided[own] & (canvas.group[torch.from_numpy(own)].cpu().numpy() >= self.page.group[half])
+        others = [other for other, open_ in zip(own.tolist(), is_open, strict=True) if open_ and other != half]
+        later = [other for other in others if (self.page.group[other], other) > (self.page.group[half], half)]
+        told = sum(int(canvas.onsets[other]) for other in own.tolist() if other != half and other not in later)
+        wanted = int(self.density[bar]) - told
+        least, most = self._bounds(half)
+        if later:
+            index = torch.arange(MAX_HALF_ONSETS + 1, device=scores.device)
+            bounds = [self._bounds(other) for other in later]
+            high = min(most, wanted - sum(bound[0] for bound in bounds))
+            low = max(least, wanted - sum(bound[1] for bound in bounds))
+            scores = scores.masked_fill((index > high) | (index < low), float("-inf"))
+            if not torch.isinf(scores).all():
+                return int(draw(scores[None], self.sampling, self.generator)[0])
+        return max(least, min(wanted, most))
+
+    def _bounds(self, half: int) -> tuple[int, int]:
+        """How many onsets a half bar has at least, because they stay, and at most, because its steps hold no more."""
+        size = cells_per_half(self.model.config)
+        cells = np.arange(half * size, (half + 1) * size)
+        staying = [len(self.staying.get(int(cell), [])) for cell in cells]
+        room = (np.array(staying).reshape(-1, self.bands) + self.free).sum(1)
+        room = np.minimum(room, self.model.config.max_notes_per_step)
+        valid = self.canvas.is_valid[half * HALF_STEPS : (half + 1) * HALF_STEPS]
+        return sum(staying), min(MAX_HALF_ONSETS, int(room[valid].sum()))
+
+    # Its cells, one of each half bar at a time.
+
+    def _open_places(self, cells: np.ndarray) -> None:
+        """Opens the places of the levels below whose first cell is opened now."""
+        canvas = self.canvas
+        order = canvas.order[torch.from_numpy(cells).to(canvas.device)]
+        for index, span in enumerate(self.model.config.spans[1:]):
+            if index == 0:
+                continue
+            places = self._places(index, span, cells)
+            is_first = canvas.openings[index].first[0, places] == order
+            if is_first.any():
+                canvas.open(index, places[is_first])
+
+    def _close_places(self, cells: np.ndarray) -> None:
+        """Tells the masked levels what the places hold whose last cell was opened now."""
+        canvas = self.canvas
+        steps = torch.from_numpy(np.unique(cells // self.bands)).to(canvas.device)
+        canvas.encode(steps)
+        order = canvas.order[torch.from_numpy(cells).to(canvas.device)]
+        for index, span in enumerate(self.model.config.spans[1:]):
+            if index == 0 or self.model.config.levels[index + 1].generator != "mar":
+                continue
+            places = self._places(index, span, cells)
+            canvas.close(index, places[canvas.openings[index].last[0, places] == order])
+
+    def _places(self, index: int, span: int, cells: np.ndarray) -> Tensor:
+        """The places of a level that hold these cells, one of each half bar."""
+        canvas = self.canvas
+        if span > 1:
+            return torch.from_numpy(cells // (span * self.bands)).to(canvas.device)
+        if self.bands == 1:
+            return torch.from_numpy(cells).to(canvas.device)
+        place_of_cell = canvas.cell_of_place.argsort()
+        return place_of_cell[torch.from_numpy(cells).to(canvas.device)]
+
+    def _draw(self, cells: np.ndarray) -> None:
+        """The notes of one cell of each half bar."""
+        canvas = self.canvas
+        cells = cells[canvas.is_valid[cells // self.bands]]
+        if not len(cells):
+            return
+        making = [self._cell(int(cell)) for cell in cells]
+        if not self.scores_forced and not any(cell.room for cell in making):
+            return
+        last = len(canvas.handed) - 1
+        places = self._places(last, 1, cells)
+        guide = self.model.leaf_guide(canvas.guides(last, places))
+        cond = torch.cat([canvas.handed[last][:, places], guide], dim=-1).flatten(0, 1)
+        band = torch.from_numpy(cells % self.bands).to(canvas.device).repeat(canvas.rows)
+        chords = Chords(
+            self.model.leaf,
+            self.model.leaf.pitch_table(),
+            self.sampling,
+            self.generator,
+            guidance(self.sampling, 2, self.opened),
+            lambda place, token: self._limited(int(cells[place]) // self.bands, token),
+            self.scores_forced,
+        )
+        within = band_range(self.model.config, band)
+        chords.draw(making, cond, self._recall(cells), PitchRange(within.low, within.high))
+        for cell, made in zip(cells.tolist(), making, strict=True):
+            for token in made.notes:
+                self._strike(cell, *token)
+            self.struck[cell // self.bands] += len(made.notes)
+            self._count_down(cell, len(made.notes))
+            self.log_likelihood[cell // self.bands // HALF_STEPS] += made.log_likelihood
+            self.forced_log_likelihood += made.forced
+
+    def _cell(self, cell: int) -> CellInMaking:
+        """What a cell may and must have: notes enough that those after it can bear the rest of the half bar, few at a
+        time. The number of onsets is given, so it is not left to the draw."""
+        canvas, bands = self.canvas, self.bands
+        most, size = self.model.config.max_notes_per_step, cells_per_half(self.model.config)
+        half, step, band = cell // size, cell // bands, cell % bands
+        own = np.arange(half * size, (half + 1) * size)
+        is_later = (self.order[own] > self.order[cell]) & canvas.is_valid[own // bands]
+        kept = [len(self.staying.get(int(other), [])) if self.staying else 0 for other in own] * is_later
+        remaining = int(canvas.remaining[cell]) - int(kept.sum())
+        taken = self.struck[own[::bands] // bands] + kept.reshape(-1, bands).sum(1)  # of the room of each step
+        room = min(remaining, most - int(taken[step % HALF_STEPS]))
+        owed = 0
+        if band == self.bearer:
+            each = max(LATER_ONSETS, -(-int(canvas.onsets[half]) // HALF_STEPS) + 1)
+            bearing = np.flatnonzero(is_later.reshape(-1, bands)[:, band])
+            borne = np.clip(np.minimum(most - taken[bearing], self.free[band]), 0, each)
+            owed = max(0, remaining - int(borne.sum()))
+        staying = sorted(self.staying.get(cell, []))
+        return CellInMaking(
+            room,
+            owed,
+            int(self.band_low[band]),
+            int(self.band_high[band]),
+            [token for token in staying if token[0] < self.low],
+            [token for token in staying if token[0] > self.high],
+        )
+
+    def _recall(self, cells: np.ndarray) -> Recall:
+        """The memory of cells (N,), for every branch: (branches * N, ...)."""
+        canvas = self.canvas
+        index = torch.from_numpy(cells).to(canvas.device)
+        steps = index // self.bands
+        low, high = max(0, int(steps.min()) - RECALL_STEPS), int(steps.max()) + 1
+        there = torch.arange(low, high, device=canvas.device)
+        seen = canvas.step_order.last[0, there] < canvas.order[index][:, None]  # (N, S)
+        distance = steps[:, None] - there
+        before = (steps - 1).clamp(min=0)
+        is_known = (steps > 0) & (canvas.step_order.last[0, before] < canvas.order[index])
+        held = (canvas.content[before, 2] - 1 / 16).clamp(min=0) * is_known[:, None]
+        source, is_echo = canvas.source_steps(steps)
+        shown = canvas.given[:, None] & is_echo  # (branches, N)
+        content = canvas.content[source] * shown[..., None, None]  # (branches, N, 3, 128)
+        maps = recall_maps(
+            seen[None].expand(canvas.rows, -1, -1),
+            distance,
+            canvas.content[None, low:high, 0].expand(canvas.rows, -1, -1),
+            held.expand(canvas.rows, -1, -1),
+            content[:, :, 0] * strength_of(canvas.echo[steps // HALF_STEPS])[:, None],
+        )
+        out: Recall = self.model.leaf.recall(maps, content)
+        return out
+
+    # What is drawn becomes notes.
+
+    def _limited(self, step: int, token: Token) -> int:
+        """The duration class of a note no longer than to the next known onset of its pitch."""
+        pitch, _, duration = token
+        if self.is_in_time:
+            return duration
+        ahead = self.canvas.content[step + 1 : step + DURATIONS[duration], 0, pitch]
+        found = torch.nonzero(ahead)[:, 0]
+        if not len(found):
+            return duration
+        room = int(found[0]) + 1
+        return max(index for index, steps in enumerate(DURATIONS) if steps <= room)
+
+    def _strike(self, cell: int, pitch: int, velocity_index: int, duration_index: int) -> None:
+        canvas, step = self.canvas, cell // self.bands
+        velocity, duration = velocity_of_bin(velocity_index), DURATIONS[duration_index]
+        bar = int(canvas.bar_of_half[step // HALF_STEPS])
+        onset = (step - int(canvas.starts[bar])) * TICKS_PER_STEP
+        self.notes.append((bar, Note(onset, pitch, duration * TICKS_PER_STEP, velocity)))
+        ahead = canvas.content[step:, :, pitch]
+        if not self.is_in_time:
+            later = torch.nonzero(ahead[1:, 0])[:, 0]
+            ahead = ahead[: int(later[0]) + 1] if len(later) else ahead
+        length = min(duration, len(ahead))
+        left = duration - torch.arange(length, device=canvas.device)
+        index = torch.arange(step, step + len(ahead), device=canvas.device)
+        is_drawn = canvas.group[index // HALF_STEPS] > canvas.group[step // HALF_STEPS]
+        own_half = index[: HALF_STEPS - step % HALF_STEPS] * self.bands + cell % self.bands
+        is_drawn[: len(own_half)] = canvas.order[own_half] >= canvas.order[cell]
+        ahead[is_drawn, 2] = 0.0
+        ahead[:length, 2] = torch.where(is_drawn[:length], left.clamp(max=16) / 16, ahead[:length, 2])
+        ahead[0, 0] = 1
+        ahead[0, 1] = velocity / 127
+
+    def _count_down(self, cell: int, notes: int) -> None:
+        """Cells of the half bar that are opened later have so many onsets fewer to come."""
+        size = cells_per_half(self.model.config)
+        half = cell // size
+        own = slice(half * size, (half + 1) * size)
+        canvas = self.canvas
+        later = canvas.order[own] > canvas.order[cell]
+        canvas.remaining[own] = (canvas.remaining[own] - notes * later.long()).clamp(min=0)
+
+    def _choose(self, scores: Tensor) -> Tensor:
+        return draw(scores, self.sampling, self.generator)
+
+    def chroma_made(self) -> Chroma:
+        """The harmony of all half bars, as levels' centres: (H, 12)."""
+        centres: Chroma = np.array(CHROMA_CENTRES, dtype=np.float32)[self.canvas.chroma.cpu().numpy()]
+        return centres

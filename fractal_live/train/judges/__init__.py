@@ -1,0 +1,1 @@
+"""Judges of what a generator plays: each takes a generator and real music, and returns a Report."""
