@@ -20,8 +20,8 @@ COUNT = "_count"
 LN2 = math.log(2)
 
 # Per note the leaf, per half bar the harmony and the onsets, per cell the plan: near their share of the
-# bits of a half bar, with the rare ones raised so that the upper levels learn as fast as the leaf. Sketch and
-# kl are per plan, the two halves of one bound, and so weigh the same.
+# bits of a half bar, with the rare ones raised so that the upper levels learn as fast as the leaf. The
+# latent's kl and sketch have none: it is fitted before (`train.latent`) and held still.
 WEIGHTS = {
     "pitch": 1.0,
     "velocity": 1.0,
@@ -30,8 +30,6 @@ WEIGHTS = {
     "onsets": 1.0,
     "plan": 0.5,
     "echo": 0.3,
-    "sketch": 0.02,
-    "kl": 0.02,
 }
 NOTE_LOSSES = ("pitch", "velocity", "duration")
 
