@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import logging
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -128,9 +129,10 @@ def infill(
     duration: Wish = None,
     register: Wish = None,
     loudness: Wish = None,
-    rounds: Rounds = 8,
+    rounds: Rounds = 16,
     refine: Refine = 0.0,
-    temperature: Temperature = 0.9,
+    echo: Echo = 6.0,
+    temperature: Temperature = 0.3,
     cfg: Guidance = 1.0,
     top_p: TopP = 1.0,
     checkpoint: Checkpoint = "live",
@@ -154,7 +156,7 @@ def infill(
         dict(density=density, polyphony=polyphony, duration=duration, register=register, loudness=loudness),
     )
     engine = _engine(checkpoint, device)
-    sampling = Sampling(temperature, cfg, top_p=top_p, iterations=rounds, refine=refine)
+    sampling = Sampling(temperature, cfg, top_p=top_p, echo=echo, iterations=rounds, refine=refine)
     made = Score(engine.infill(InfillRequest(score.bars, is_missing, plan, sampling, seed, low, high)))
     write_infilled(original, out_file, made, is_missing, low, high)
     notes = [len(bar.notes) for bar, new in zip(made.bars, is_missing, strict=True) if new]
@@ -220,10 +222,12 @@ def evaluate(
     checkpoint: Checkpoint = "live",
     pieces: Annotated[int | None, typer.Option(min=1, max=1000, help="How many pieces are judged.")] = None,
     bars: Annotated[int | None, typer.Option(min=1, max=1000, help="Bars of each piece.")] = None,
-    temperature: Temperature = 1.0,
+    temperature: Annotated[
+        float | None, typer.Option(min=0.1, max=2, help="Else as the command judged has it.")
+    ] = None,
     cfg: Guidance = 1.0,
-    echo: Echo = 0.0,
-    rounds: Rounds = 4,
+    echo: Annotated[float | None, typer.Option(min=-6, max=6, help="Else as the command judged has it.")] = None,
+    rounds: Annotated[int | None, typer.Option(min=1, max=64, help="Else as the command judged has it.")] = None,
     seed: Seed = 0,
     keep: Annotated[Path | None, typer.Option(help="Write the pieces that were judged to this folder (.mid).")] = None,
     plots: Annotated[Path | None, typer.Option(help="Write pictures to this folder (.png).")] = None,
@@ -237,7 +241,7 @@ def evaluate(
     fractal and its rival alike; `anchors` saves the features of a folder of songs, so that others can compare."""
     from rich.progress import Progress
 
-    from fractal_live.music.request import Sampling
+    from fractal_live.music.request import MENDING, Sampling
     from fractal_live.train.judges.court import CASES
     from fractal_live.train.judges.trial import Trial
     from fractal_live.train.judging import JudgingRequest, bits, judged, save_anchors
@@ -255,7 +259,9 @@ def evaluate(
             report = bits(engine, data, pieces)
         else:
             case = CASES[what]
-            sampling = Sampling(temperature, cfg, echo=echo, iterations=rounds)
+            given = {"temperature": temperature, "echo": echo, "iterations": rounds, "cfg_scale": cfg}
+            usual = MENDING if what == "infill" else Sampling()
+            sampling = replace(usual, **{name: value for name, value in given.items() if value is not None})
             trial = Trial(pieces or case.pieces, bars or case.bars, seed, sampling, keep, plots, recorded)
             with Progress(console=err, disable=as_json or not err.is_terminal) as progress:
                 report = judged(JudgingRequest(what, data, anchors), engine, trial, progress)

@@ -95,7 +95,9 @@ def test_infilled_bars_are_new_and_all_others_as_they_were(tmp_path: Path) -> No
     if not (ROOT / "checkpoints" / "live.safetensors").is_file():
         pytest.skip("checkpoints/live.safetensors is not in this checkout")
     original = two_tracks(tmp_path / "piece.mid")
-    made = typed("infill", str(original), "--bars", "3-4", "--out", str(tmp_path / "new.mid"), "--density", "7", "--json")
+    made = typed(
+        "infill", str(original), "--bars", "3-4", "--out", str(tmp_path / "new.mid"), "--density", "7", "--json"
+    )
     assert made.exit_code == 0, made.output
     assert json.loads(made.stdout)["notes_per_new_bar"] == [7, 7]
     before, after = read_score(original).bars, read_score(tmp_path / "new.mid").bars

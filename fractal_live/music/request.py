@@ -44,6 +44,10 @@ class Sampling:
     refine: float = 0.0
 
 
+MENDING = Sampling(temperature=0.3, echo=6.0, iterations=16)
+"""How a gap is filled unless told otherwise: cautiously, in the manner of what stands around it."""
+
+
 @dataclass(frozen=True, slots=True)
 class BarRequest:
     """One bar, please.

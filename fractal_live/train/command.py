@@ -85,9 +85,7 @@ def _prepared(request: TrainRequest, settings: TrainSettings, bar: Progress) -> 
     config = ModelConfig.from_dict(request.config)
     is_fitted = request.start is not None or (request.out / "state.pt").is_file()
     latent_steps = 0 if is_fitted else min(LATENT_STEPS, settings.steps)  # the side stages of a short run are short
-    task = fractal_task(
-        config, Dataset(songs, config), settings.seed, latent_steps, min(SKETCH_STEPS, settings.steps)
-    )
+    task = fractal_task(config, Dataset(songs, config), settings.seed, latent_steps, min(SKETCH_STEPS, settings.steps))
     return task, validation_batches(Dataset(held_out, config)) if held_out else []
 
 

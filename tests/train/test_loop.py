@@ -36,7 +36,11 @@ FRACTAL = TrainSettings(
 
 
 def fractal_trainer(data: Path, out: Path, settings: TrainSettings = FRACTAL) -> Trainer:
-    return Trainer(fractal_task(SMALL, Dataset(read_corpus(data), SMALL), settings.seed, latent_steps=0, sketch_steps=2), settings, out)
+    return Trainer(
+        fractal_task(SMALL, Dataset(read_corpus(data), SMALL), settings.seed, latent_steps=0, sketch_steps=2),
+        settings,
+        out,
+    )
 
 
 def assert_equal_state(one: Trainer, other: Trainer) -> None:
