@@ -259,7 +259,7 @@ def evaluate(
             report = bits(engine, data, pieces)
         else:
             case = CASES[what]
-            given = {"temperature": temperature, "echo": echo, "iterations": rounds, "cfg_scale": cfg}
+            given: dict[str, Any] = {"temperature": temperature, "echo": echo, "iterations": rounds, "cfg_scale": cfg}
             usual = MENDING if what == "infill" else Sampling()
             sampling = replace(usual, **{name: value for name, value in given.items() if value is not None})
             trial = Trial(pieces or case.pieces, bars or case.bars, seed, sampling, keep, plots, recorded)
