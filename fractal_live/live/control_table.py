@@ -31,8 +31,9 @@ SCHEDULES = ("constant", "linear")
 SCHEDULE_HELP = "how the guidance of cfg grows while a bar is opened: 0 not at all, 1 linearly from off to full"
 LATENT_HELP = (
     f"the point the plan is imagined from; fewer than {LATENT_DIMS} floats set the first dimensions, more are an "
-    "error; raises the gain from 0 to 1 as long as no gain was ever sent, so that a bare vector is heard"
+    "error; raises the gain to 1 as long as none was ever sent, so that a bare vector is heard"
 )
+GAIN_AT_REST = 0.3
 GAIN_HELP = (
     "influence of the latent; 0 = none. A latent of zeros is the middle of the training songs and keeps a long set "
     "from drifting"
@@ -134,7 +135,7 @@ CONTROLS: tuple[Control, ...] = (
     replace(_param("cfg_schedule", "int", 0, 1, 0, "", SCHEDULE_HELP), group="choice"),
     _latent("latent", "level0", "floats", -4, 4, LATENT_HELP, LATENT_DIMS),
     _latent("latent_dim", "level0/<i>", "float", -4, 4, f"one dimension of the latent, i = 0 to {LATENT_DIMS - 1}"),
-    replace(_latent("latent_gain", "gain", "float", 0, 1, GAIN_HELP), default=1),
+    replace(_latent("latent_gain", "gain", "float", 0, 1, GAIN_HELP), default=GAIN_AT_REST),
     replace(_latent("latent_glide", "glide", "int", 0, LONGEST_GLIDE_BARS, GLIDE_HELP), unit="bars"),
     _latent("latent_walk", "walk", "float", 0, 1, WALK_HELP),
     _slots("store", STORE_HELP, 1),

@@ -180,8 +180,8 @@ class Controls:
         if path != self._path:
             self._path = path
             changed.append("latent")
-        # A bare vector should be heard; but a gain fader that was pulled down stays down.
-        if not self._was_gain_sent and self._numbers["latent_gain"] == 0:
+        # A bare vector should be heard; but a gain that was sent, or that a patch chose, stays.
+        if not self._was_gain_sent and self._numbers["latent_gain"] in (0, BY_NAME["latent_gain"].default):
             self._numbers["latent_gain"] = 1.0
             changed.append("latent_gain")
         if changed:

@@ -21,7 +21,7 @@ from fractal_live.model.config import (
     velocity_bin,
     velocity_of_bin,
 )
-from fractal_live.model.echo import NO_ECHO, allowed_echoes, can_source, source_of, strength_of
+from fractal_live.model.echo import allowed_echoes, can_source, source_of, strength_of
 from fractal_live.model.fractal import Fractal, band_range
 from fractal_live.model.order import band_of, cells_per_half
 from fractal_live.model.phrase import Source
@@ -106,7 +106,7 @@ class Unfolding:
         valid = torch.from_numpy(canvas.is_valid[::HALF_STEPS].copy()).to(canvas.device)
         allowed = allowed_echoes(can_source(canvas.group, (canvas.onsets > 0) & valid))[halves]
         scores = guided(heads.echo_scores(hidden, allowed), scale)[0]
-        scores[:, NO_ECHO + 1 :] += self.sampling.echo
+        scores += self.sampling.echo * strength_of(torch.arange(scores.shape[-1], device=scores.device))
         canvas.echo[halves] = self._choose(scores)
         there = (halves + source_of(canvas.echo[halves])).clamp(0, canvas.H - 1)
         source = Source(canvas.echo[halves], canvas.chroma[there], canvas.onsets[there])

@@ -21,7 +21,7 @@ def test_the_untouched_snapshot_is_the_defaults_of_a_request(controls: Controls)
     snapshot = controls.snapshot
     assert snapshot.sampling == Sampling()
     assert snapshot.latent == (0.0,) * 16
-    assert (snapshot.latent_gain, snapshot.lead_bars, snapshot.transpose, snapshot.velocity) == (1.0, 2, 0, 1.0)
+    assert (snapshot.latent_gain, snapshot.lead_bars, snapshot.transpose, snapshot.velocity) == (0.3, 2, 0, 1.0)
     assert np.isnan(snapshot.plan_from(0)).all()
     assert snapshot.chroma_of(0, FOUR_FOUR) is None
 
@@ -129,7 +129,7 @@ def at(controls: Controls, bar_index: int) -> tuple[float, ...]:
 def test_a_latent_is_glided_to_from_the_playing_bar_on(controls: Controls) -> None:
     controls.playhead_in(9)
     assert controls.apply("/fractal/latent/glide", [4.0]).changed == ("latent_glide",)
-    assert controls.apply("/fractal/latent/level0", [2.0]).changed == ("latent",)
+    assert controls.apply("/fractal/latent/level0", [2.0]).changed == ("latent", "latent_gain")
     assert [at(controls, bar)[0] for bar in (9, 10, 11, 12, 13, 14)] == [0, 0.5, 1, 1.5, 2, 2]
     assert controls.snapshot.latent[0] == 2
 

@@ -491,7 +491,9 @@ def test_the_plan_that_comes_with_an_answer_for_an_older_latent_is_not_wanted() 
 
 
 def test_the_length_of_coming_glides_and_a_store_make_nothing_stale() -> None:
-    evening = playing(4.3)
+    evening = playing(3.3)
+    evening.touch("latent/gain", 1)
+    evening.bars(1.0)
     evening.requests.clear()
     evening.touch("latent/glide", 9)
     evening.touch("latent/store", 3)
