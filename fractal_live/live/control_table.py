@@ -11,7 +11,7 @@ from typing import Literal
 
 from fractal_live.live.latent_path import WALK_BARS
 from fractal_live.music.plan import ATTRIBUTES, PLAN_BARS, Attribute
-from fractal_live.music.request import LATENT_DIMS
+from fractal_live.music.request import GAIN_AT_REST, LATENT_DIMS
 
 Kind = Literal["float", "int", "bang", "floats", "slots", "text"]
 Group = Literal["param", "choice", "latent", "plan", "harmony", "action"]
@@ -33,7 +33,6 @@ LATENT_HELP = (
     f"the point the plan is imagined from; fewer than {LATENT_DIMS} floats set the first dimensions, more are an "
     "error; raises the gain to 1 as long as none was ever sent, so that a bare vector is heard"
 )
-GAIN_AT_REST = 0.3
 GAIN_HELP = (
     "influence of the latent; 0 = none. A latent of zeros is the middle of the training songs and keeps a long set "
     "from drifting"

@@ -11,7 +11,7 @@ from fractal_live.music.distances import frechet, rank_correlation
 from fractal_live.music.excerpt import Excerpt, FloatArray, cuts, excerpt_of
 from fractal_live.music.features import WINDOW_BARS, features
 from fractal_live.music.metrics import FIGURES, figures
-from fractal_live.music.request import LATENT_DIMS, Generator
+from fractal_live.music.request import GAIN_AT_REST, LATENT_DIMS, Generator
 from fractal_live.music.structure import long_term
 from fractal_live.train.judges.anchors import SONG_MEMORY_BARS, Anchors
 from fractal_live.train.judges.portrait import Portrait
@@ -37,7 +37,9 @@ def live(generator: Generator, anchors: Anchors, trial: Trial) -> Report:
     sets = []
     for index in range(trial.pieces):
         seed = trial.seed + index
-        bars = compose(generator, trial.bars, seed, trial.sampling, latent=(0.0,) * LATENT_DIMS, latent_gain=1.0).bars
+        bars = compose(
+            generator, trial.bars, seed, trial.sampling, latent=(0.0,) * LATENT_DIMS, latent_gain=GAIN_AT_REST
+        ).bars
         trial.heard(bars, f"live-{seed:06d}")
         sets.append(excerpt_of(bars))
     return compare(sets, anchors)
