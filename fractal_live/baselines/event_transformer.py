@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from fractal_live.baselines.event_grammar import Grammar, Places, places
 from fractal_live.baselines.events import PITCHES, vocabulary
 from fractal_live.model.attention import rotate, rotation
-from fractal_live.model.config import BAR_STEPS, ConfigError
+from fractal_live.model.config import BAR_STEPS, ConfigError, check_keys
 
 Turn = tuple[Tensor, Tensor]
 
@@ -53,9 +53,7 @@ class EventConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> EventConfig:
         """Raises ConfigError on unknown keys, naming them."""
-        unknown = set(values) - set(cls.__dataclass_fields__)
-        if unknown:
-            raise ConfigError(f"unknown model keys {sorted(unknown)}; known: {sorted(cls.__dataclass_fields__)}")
+        check_keys(cls, values)
         return cls(**values)
 
 

@@ -5,7 +5,8 @@ Travels as JSON inside the checkpoint; nothing of it is repeated elsewhere.
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, fields
 from typing import Any
 
 import numpy as np
@@ -30,6 +31,13 @@ SCAN_ORDERS = ("column_major", "row_major")
 
 class ConfigError(ValueError):
     """A model shape that cannot be built; the message says which value and what is allowed."""
+
+
+def check_keys(shape: type[Any], values: Mapping[str, Any]) -> None:
+    """Raises ConfigError if some of the keys are no fields of the shape, a dataclass; names them."""
+    known = {field.name for field in fields(shape)}
+    if unknown := set(values) - known:
+        raise ConfigError(f"unknown model keys {sorted(unknown)}; known: {sorted(known)}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,9 +153,7 @@ class ModelConfig:
     @classmethod
     def from_dict(cls, values: dict[str, Any]) -> ModelConfig:
         """Raises ConfigError on unknown keys, naming them."""
-        unknown = set(values) - set(cls.__dataclass_fields__)
-        if unknown:
-            raise ConfigError(f"unknown model keys {sorted(unknown)}; known: {sorted(cls.__dataclass_fields__)}")
+        check_keys(cls, values)
         built = dict(values)
         try:
             if "levels" in values:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import numpy as np
 
-from fractal_live.model.engine import Engine
 from fractal_live.music.meter import FOUR_FOUR, Meter
 from fractal_live.music.notes import Bar, Score
 from fractal_live.music.plan import PLAN_BARS, PlanTable, unknown_plan
@@ -44,19 +43,3 @@ def compose(
         known[index : index + PLAN_BARS] = np.where(np.isnan(window), reply.plan, window)
         made.append(reply.bar)
     return Score(tuple(made))
-
-
-def compose_at_once(
-    engine: Engine,
-    bars: int,
-    seed: int,
-    sampling: Sampling,
-    given: PlanTable | None = None,
-    meter: Meter = FOUR_FOUR,
-    latent: tuple[float, ...] | None = None,
-    latent_gain: float = 1.0,
-) -> Score:
-    """A piece whose bars are made side by side, in `sampling.iterations` rounds however long it is."""
-    latent = drawn_latent(seed) if latent is None else latent
-    plan = unknown_plan(bars) if given is None else given
-    return Score(engine.piece(plan, sampling, seed, latent, latent_gain, meter))

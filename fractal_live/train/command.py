@@ -78,15 +78,16 @@ def _prepared(request: TrainRequest, settings: TrainSettings, bar: Progress) -> 
     bar.remove_task(reading)
     if request.model == "event-transformer":
         rival = EventConfig.from_dict(request.config)
-        return (
-            event_task(rival, EventDataset(songs, rival), settings.seed),
-            event_validation(EventDataset(held_out, rival)) if held_out else [],
-        )
+        validation = event_validation(EventDataset(held_out, rival)) if held_out else []
+        return event_task(rival, EventDataset(songs, rival), settings.seed), validation
     config = ModelConfig.from_dict(request.config)
+    validation = (
+        validation_batches(Dataset(held_out, config)) if held_out else []
+    )  # refused before the latent is fitted
     is_fitted = request.start is not None or (request.out / "state.pt").is_file()
     latent_steps = 0 if is_fitted else min(LATENT_STEPS, settings.steps)  # the side stages of a short run are short
     task = fractal_task(config, Dataset(songs, config), settings.seed, latent_steps, min(SKETCH_STEPS, settings.steps))
-    return task, validation_batches(Dataset(held_out, config)) if held_out else []
+    return task, validation
 
 
 def _songs(request: TrainRequest, on_file: Callable[[Path], None]) -> tuple[list[Any], list[Any]]:

@@ -16,20 +16,32 @@ from fractal_live.model.echo import echoes, onsets_per_half
 from fractal_live.model.grid import FloatArray, IntArray, left_in_half, limit_chords, scaled_plan, visible_content
 from fractal_live.model.order import band_of, cell_order, draw_ranks
 from fractal_live.music.plan import COLUMN
-from fractal_live.train.corpus import Song
+from fractal_live.train.corpus import CorpusError, Song
 
 Sample = dict[str, npt.NDArray[np.generic]]
 
 TRANSPOSE = (-5, 6)
 ENDING_BARS = 2
+LEAST_BARS = ENDING_BARS + 5
 MORE_PLANS = 8
+
+
+def long_enough(songs: list[Song]) -> list[Song]:
+    """The songs that something can be learned from. Raises CorpusError when all are too short."""
+    kept = [song for song in songs if song.bars >= LEAST_BARS]
+    if not kept:
+        names = ", ".join(song.name for song in songs[:3])
+        raise CorpusError(
+            f"no song of at least {LEAST_BARS} bars among {len(songs)} ({names}{', ...' * (len(songs) > 3)})"
+        )
+    return kept
 
 
 class Dataset:
     """Samples from songs. `draw(rng)` is a function of the generator's state alone."""
 
     def __init__(self, songs: list[Song], config: ModelConfig) -> None:
-        self.songs = [song for song in songs if song.bars > ENDING_BARS + 4]
+        self.songs = long_enough(songs)
         self.config = config
         self.crop_bars = config.plan_bars
         self.steps = config.levels[-1].seq_len

@@ -14,7 +14,7 @@ from fractal_live.baselines.events import PITCHES, quantised, tokens_from_notes,
 from fractal_live.model.config import BAR_STEPS
 from fractal_live.model.grid import IntArray
 from fractal_live.train.corpus import Song
-from fractal_live.train.dataset import ENDING_BARS, TRANSPOSE
+from fractal_live.train.dataset import ENDING_BARS, TRANSPOSE, long_enough
 from fractal_live.train.objective import Objective
 from fractal_live.train.task import Task
 
@@ -67,7 +67,7 @@ class EventDataset:
 
     def __init__(self, songs: list[Song], config: EventConfig) -> None:
         self.config = config
-        self.songs = [_event_song(song) for song in songs if song.bars > ENDING_BARS + 4]
+        self.songs = [_event_song(song) for song in long_enough(songs)]
         lengths = np.array([len(song.tokens) for song in self.songs], dtype=np.float64)
         self.weights = lengths / lengths.sum()
 

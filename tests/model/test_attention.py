@@ -76,6 +76,16 @@ def told(generator: MaskedGenerator | SequentialGenerator, dim: int) -> tuple[Te
     return content, cond, place, torch.randn(2, P, 32, generator=chance)
 
 
+def in_both_samples(order: Tensor) -> Opening:
+    """Each place is a cell of its own, so that it begins and ends to be known at one time."""
+    return Opening(order[None].expand(2, -1), order[None].expand(2, -1))
+
+
+def turns(order: Tensor) -> list[tuple[int, Tensor]]:
+    """One turn after another, with the places that are opened in it."""
+    return [(turn, torch.nonzero(order == turn)[:, 0]) for turn in sorted(set(order.tolist()))]
+
+
 @pytest.mark.parametrize("window", [0, 3])
 @pytest.mark.parametrize("order_name", ORDERS)
 def test_a_sequential_level_opened_place_by_place_is_the_one_that_has_all_at_once(order_name: str, window: int) -> None:
@@ -83,15 +93,13 @@ def test_a_sequential_level_opened_place_by_place_is_the_one_that_has_all_at_onc
     generator = level.generator
     assert isinstance(generator, SequentialGenerator)
     generator.window = window
-    content, cond, place, hint = told(generator, 4 * TINY.step_dim)
     order = torch.tensor(ORDERS[order_name])
-    opening = Opening(order[None].expand(2, -1), order[None].expand(2, -1))
-    whole = generator(content, cond, place, hint, opening)
+    content, cond, place, hint = told(generator, 4 * TINY.step_dim)
+    whole = generator(content, cond, place, hint, in_both_samples(order))
     cache, found = PlaceCache(TINY.levels[2], 2, P, torch.device("cpu")), torch.zeros_like(whole)
     previous = torch.cat([torch.zeros_like(content[:, :1]), content[:, :-1]], 1)
     index = torch.arange(P)
-    for turn in sorted(set(order.tolist())):
-        now = torch.nonzero(order == turn)[:, 0]
+    for turn, now in turns(order):
         is_known = (now > 0) & (order[(now - 1).clamp(min=0)] < turn)
         mask = (order[None] < turn) & near(now, index, window) | (now[:, None] == index)
         slots = Slots(cache, now, 0, P, is_kept=True)
@@ -110,14 +118,12 @@ def test_a_masked_level_asked_and_closed_place_by_place_is_the_one_that_has_all_
     generator = level.generator
     assert isinstance(generator, MaskedGenerator)
     generator.window = window
-    content, cond, place, hint = told(generator, 4 * TINY.step_dim)
     order = torch.tensor(ORDERS[order_name])
-    opening = Opening(order[None].expand(2, -1), order[None].expand(2, -1))
-    whole = generator(content, cond, place, hint, opening)
+    content, cond, place, hint = told(generator, 4 * TINY.step_dim)
+    whole = generator(content, cond, place, hint, in_both_samples(order))
     cache, found = PlaceCache(TINY.levels[2], 2, P, torch.device("cpu")), torch.zeros_like(whole)
     index = torch.arange(P)
-    for turn in sorted(set(order.tolist())):
-        now = torch.nonzero(order == turn)[:, 0]
+    for turn, now in turns(order):
         close = near(now, index, window)
         asked = Slots(cache, now, 0, P, is_kept=False)
         mask = (order[None] < turn) & close

@@ -12,7 +12,7 @@ from fractal_live.model.config import ModelConfig
 from fractal_live.model.unfold import Unfolded, unfold_bar, unfold_missing, unfold_piece
 from fractal_live.model.unfolding import Unfolding
 from fractal_live.music.meter import FOUR_FOUR, Meter
-from fractal_live.music.plan import PlanTable, measure, unknown_plan
+from fractal_live.music.plan import measure, unknown_plan
 from fractal_live.music.request import BarRequest, InfillRequest, Sampling
 from tests.model.material import dense, played
 from tests.model.teacher import evened, final_bars, recorded, restrikes, steps_of, teacher_forced, watched
@@ -37,12 +37,13 @@ def close(expected: float) -> object:
     return pytest.approx(expected, abs=2e-3, rel=1e-5)
 
 
-def horizon(config: ModelConfig, plan: PlanTable) -> tuple[PlanTable, np.ndarray]:
-    """What level 0 is shown of a plan without a past: rows and which are there."""
+def taught(config: ModelConfig, done: Unfolding, result: Unfolded, is_given: bool = True) -> float:
+    """What training pays for the notes of a piece without a past. The rows that level 0 is shown are the plan's."""
     rows = unknown_plan(config.past_bars + config.plan_bars)
-    rows[config.past_bars : config.past_bars + len(plan)] = plan
-    is_present = (np.arange(len(rows)) >= config.past_bars) & (np.arange(len(rows)) < config.past_bars + len(plan))
-    return rows, is_present
+    rows[config.past_bars : config.past_bars + len(result.plan)] = result.plan
+    places = np.arange(len(rows)) - config.past_bars
+    is_present = (places >= 0) & (places < len(result.plan))
+    return teacher_forced(done, rows, is_present, config.past_bars, is_given=is_given)
 
 
 def comparable(done: Unfolding) -> bool:
@@ -81,8 +82,7 @@ def test_of_a_gap_the_likelihood_while_sampling_is_that_in_training(config: Mode
     is_missing = (False, True, True, False, True, False)
     request = InfillRequest(bars, is_missing, dense(5, 6), Sampling(iterations=3))
     done, result = unfolded(lambda chance: unfold_missing(model, request, chance))
-    rows, is_present = horizon(config, result.plan)
-    assert recorded(done) == close(teacher_forced(done, rows, is_present, config.past_bars))
+    assert recorded(done) == close(taught(config, done, result))
 
 
 @EVERY_CONFIG
@@ -90,8 +90,7 @@ def test_of_a_piece_in_rounds_the_likelihood_while_sampling_is_that_in_training(
     model, meter = evened(lively(9, config)), METERS[len(config.levels) % 3]
     rounds = Sampling(iterations=3)
     done, result = unfolded(lambda chance: unfold_piece(model, dense(6, 3), rounds, chance, (0.0,) * 16, 0.0, meter))
-    rows, is_present = horizon(config, result.plan)
-    assert recorded(done) == close(teacher_forced(done, rows, is_present, config.past_bars))
+    assert recorded(done) == close(taught(config, done, result))
 
 
 @SOME_CONFIGS
@@ -101,8 +100,7 @@ def test_of_pitches_made_between_locked_ones_the_likelihood_is_that_in_training(
     bars = played(4, low=config.pitch_low, high=config.pitch_high, count=6)
     request = InfillRequest(bars, (False, True, True, False), dense(10, 4), Sampling(iterations=2), low=50, high=80)
     done, result = unfolded(lambda chance: unfold_missing(model, request, chance))
-    rows, is_present = horizon(config, result.plan)
-    assert recorded(done) == close(teacher_forced(done, rows, is_present, config.past_bars))
+    assert recorded(done) == close(taught(config, done, result))
 
 
 @SOME_CONFIGS
@@ -112,8 +110,7 @@ def test_of_what_is_drawn_again_the_likelihood_is_that_in_training(config: Model
     request = InfillRequest(bars, (False, True, True, False), dense(6, 4), Sampling(iterations=2, refine=0.5))
     done, result = unfolded(lambda chance: unfold_missing(model, request, chance))
     assert (done.page.group >= done.page.first_group).sum() == 2, "half of four half bars"
-    rows, is_present = horizon(config, result.plan)
-    assert recorded(done) == close(teacher_forced(done, rows, is_present, config.past_bars))
+    assert recorded(done) == close(taught(config, done, result))
 
 
 @SOME_CONFIGS
@@ -123,7 +120,6 @@ def test_without_plan_and_texture_sampling_scores_what_training_scores(config: M
     bars = played(3, low=config.pitch_low, high=config.pitch_high)
     request = InfillRequest(bars, (False, True, False), dense(8, 3), Sampling(cfg_scale=0.0, iterations=2))
     done, result = unfolded(lambda chance: unfold_missing(model, request, chance))
-    rows, is_present = horizon(config, result.plan)
-    free = teacher_forced(done, rows, is_present, config.past_bars, is_given=False)
+    free = taught(config, done, result, is_given=False)
     assert recorded(done) == close(free)
-    assert abs(free - teacher_forced(done, rows, is_present, config.past_bars)) > 0.1, "what is hidden matters"
+    assert abs(free - taught(config, done, result)) > 0.1, "what is hidden matters"

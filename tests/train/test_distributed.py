@@ -25,10 +25,7 @@ from tests.train.toy import ToyConfig, toy_task
 
 ROOT = Path(__file__).parent.parent.parent
 
-pytestmark = [
-    pytest.mark.slow,
-    pytest.mark.skipif(not (dist.is_available() and dist.is_gloo_available()), reason="this torch has no gloo"),
-]
+pytestmark = pytest.mark.slow
 
 Seen = list[dict[str, Any]]
 
@@ -40,7 +37,10 @@ def songs(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def seen(tmp_path_factory: pytest.TempPathFactory, songs: Path) -> Seen:
-    """What the two ranks saw."""
+    """What the two ranks saw. Every torch that is published for Linux, macOS and Windows can join processes; one that
+    was built without it trains on one device, and there is nothing to compare. Without gloo alone this fails."""
+    if not dist.is_available():
+        pytest.skip("this torch was built without torch.distributed")
     out = tmp_path_factory.mktemp("ranks")
     launch = ["-m", "torch.distributed.run", "--standalone", "--nproc-per-node", str(SIZE)]
     command = [sys.executable, *launch, "-m", "tests.train.ranks_program", str(out), str(songs)]

@@ -23,16 +23,7 @@ from tests.train.small import SMALL
 from tests.train.songs import write_folder
 from tests.train.toy import SETTINGS, ToyConfig, toy_collate, toy_task, toy_trainer
 
-FRACTAL = TrainSettings(
-    steps=6,
-    batch_size=2,
-    learning_rate=1e-3,
-    warmup_steps=2,
-    warmup_levels_steps=3,
-    validate_every=3,
-    ema_decay=0.9,
-    save_minutes=1e9,
-)
+FRACTAL = replace(SETTINGS, learning_rate=1e-3, precision="auto")
 
 
 def fractal_trainer(data: Path, out: Path, settings: TrainSettings = FRACTAL) -> Trainer:

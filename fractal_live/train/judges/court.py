@@ -20,21 +20,20 @@ from fractal_live.train.judges.trial import JudgeError, Trial
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """What a judge asks, and how many pieces of how many bars it hears unless told otherwise."""
+    """How many pieces of how many bars a judge hears unless told otherwise, and whether it needs songs beside them."""
 
-    question: str
     pieces: int
     bars: int
     needs_songs: bool = False
 
 
 CASES: dict[str, Case] = {
-    "quality": Case("does what it invents sound like real music?", 80, 32),
-    "plan": Case("does it play what is asked?", 24, 32, needs_songs=True),
-    "latent": Case("what does the latent decide?", 64, 32),
-    "infill": Case("does it fill a gap?", 80, PIECE_BARS, needs_songs=True),
-    "memory": Case("is it new?", 80, 32),
-    "live": Case("does it hold for ten minutes?", 4, 300),
+    "quality": Case(80, 32),
+    "plan": Case(24, 32, needs_songs=True),
+    "latent": Case(64, 32),
+    "infill": Case(80, PIECE_BARS, needs_songs=True),
+    "memory": Case(80, 32),
+    "live": Case(4, 300),
 }
 
 

@@ -43,8 +43,8 @@ def song(seed: int, bars: int = 34, period: int = 8) -> Song:
     return song_from_score(f"song-{seed}", Score(bars_made))
 
 
-class Fake:
-    """Stands behind the door; knows nothing yet."""
+class Silent:
+    """The least that a generator may answer: bars without notes, where a plan is unknown the middle of everything."""
 
     checkpoint_id = "fake"
     parameters = 0
@@ -53,13 +53,15 @@ class Fake:
         self.training: dict[str, Any] = {}
 
     def bar(self, request: BarRequest) -> BarReply:
-        raise NotImplementedError
+        plan = np.where(np.isnan(request.plan), MIDDLE, request.plan).astype(np.float32)
+        return BarReply(Bar(request.index, meter=request.meter, seed=request.seed), plan, 0, 0)
 
     def infill(self, request: InfillRequest) -> tuple[Bar, ...]:
-        raise NotImplementedError
+        pairs = zip(request.bars, request.is_missing, strict=True)
+        return tuple(replace(bar, notes=()) if is_missing else bar for bar, is_missing in pairs)
 
 
-class Wild(Fake):
+class Wild(Silent):
     """Plays drawn bars whatever it is asked."""
 
     def bar(self, request: BarRequest) -> BarReply:
@@ -80,7 +82,7 @@ class Repeating(Wild):
         return replace(reply, bar=self.bars[request.index % len(self.bars)].moved_to(request.index))
 
 
-class Obedient(Fake):
+class Obedient(Silent):
     """Plays exactly so many notes as its plan says, at its register and loudness, in its harmony. `slip` notes are
     added or left out by chance, fewer the more guidance is asked for."""
 
@@ -143,7 +145,7 @@ def aligned_dream(latent: np.ndarray) -> np.ndarray:
     return cells
 
 
-class Knowing(Fake):
+class Knowing(Silent):
     """Fills gaps with what it was told beforehand stood there."""
 
     def __init__(self, truths: Sequence[Sequence[Bar]]) -> None:
@@ -156,7 +158,7 @@ class Knowing(Fake):
         return tuple(self.truths[len(self.asked) - 1])
 
 
-class Copying(Fake):
+class Copying(Silent):
     """Fills gaps with the bars before them; `spoils` what it was to leave alone, if told so."""
 
     def __init__(self, bars_back: int = 4, spoils: bool = False) -> None:
