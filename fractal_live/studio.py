@@ -20,8 +20,10 @@ from fractal_live.terminal import HIGHEST_SEED, checkpoint_path, err, fail, one_
 
 if TYPE_CHECKING:
     from fractal_live.music.meter import Meter
+    from fractal_live.music.notes import Score
     from fractal_live.music.plan import PlanTable
 
+# Typer reads a command's options from its signature: these types are what the commands can share of it.
 Checkpoint = Annotated[str, typer.Option(help="A shipped name or a .safetensors file.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Seed = Annotated[int, typer.Option(min=0, max=HIGHEST_SEED)]
@@ -64,6 +66,8 @@ def generate(
     mask_k: MaskK = 0,
     mask_p: MaskP = 0.0,
     echo: Echo = 0.0,
+    png: Annotated[bool, typer.Option("--png", help="Also a picture: plan, harmony, piano roll.")] = False,
+    gif: Annotated[bool, typer.Option("--gif", help="Also a moving picture, a level at a time.")] = False,
     checkpoint: Checkpoint = "live",
     device: Device = "auto",
     as_json: AsJson = False,
@@ -71,8 +75,9 @@ def generate(
     """Writes pieces as .mid files, tick 0 a barline, by the same engine as on stage."""
     from rich.progress import track
 
-    from fractal_live.model.piece import compose, compose_at_once
+    from fractal_live.model.piece import compose, drawn_latent
     from fractal_live.music.midifile import write_score
+    from fractal_live.music.notes import Score
     from fractal_live.music.request import Sampling
 
     wishes = dict(
@@ -96,14 +101,14 @@ def generate(
     out_dir.mkdir(parents=True, exist_ok=True)
     pieces = []
     for index in track(range(num), "composing", console=err, disable=as_json or not err.is_terminal):
-        if at_once and not hasattr(engine, "piece"):
-            fail(f"{engine.checkpoint_id} makes one bar after another; leave --at-once out")
         if at_once:
-            score = compose_at_once(engine, bars, seed + index, sampling, given, signature, point, gain)
+            place = drawn_latent(seed + index) if point is None else point
+            score = Score(engine.piece(given, sampling, seed + index, place, gain, signature))
         else:
             score = compose(engine, bars, seed + index, sampling, given, signature, point, gain)
         path = out_dir / f"piece-{seed + index:06d}.mid"
         write_score(score, path)
+        _draw(score, path, png, gif)
         notes = sum(len(bar.notes) for bar in score.bars)
         pieces.append(
             {"file": str(path), "seed": seed + index, "notes": notes, "onsets_per_bar": round(notes / bars, 2)}
@@ -115,6 +120,19 @@ def generate(
     for piece in pieces:
         table.add_row(*(str(value) for value in piece.values()))
     out.print(table)
+
+
+def _draw(score: Score, path: Path, png: bool, gif: bool) -> None:
+    """The pictures that were asked for, beside the piece."""
+    from fractal_live.pictures import PictureError, draw_piece, draw_unfolding
+
+    try:
+        if png:
+            draw_piece(score, path.with_suffix(".png"))
+        if gif:
+            draw_unfolding(score, path.with_suffix(".gif"))
+    except PictureError as error:
+        fail(str(error))
 
 
 def infill(

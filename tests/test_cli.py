@@ -20,14 +20,6 @@ ROOT = Path(__file__).parent.parent
 COMMANDS = ("run", "generate", "infill", "train", "evaluate", "ports", "controls", "patches")
 
 
-@pytest.fixture
-def shipped_checkpoint() -> Path:
-    path = ROOT / "checkpoints" / "live.safetensors"
-    if not path.is_file():
-        pytest.skip("checkpoints/live.safetensors is not in this checkout")
-    return path
-
-
 def typed(*arguments: str) -> Any:
     """A command in this process, on a terminal wide enough for one line."""
     return CliRunner().invoke(app, list(arguments), env={"COLUMNS": "1000"})
@@ -137,7 +129,7 @@ def test_the_version_is_the_packages() -> None:
 
 
 @pytest.mark.slow
-def test_two_bars_at_our_own_tempo_are_recorded_whole(shipped_checkpoint: Path, tmp_path: Path) -> None:
+def test_two_bars_at_our_own_tempo_are_recorded_whole(live_checkpoint: Path, tmp_path: Path) -> None:
     options = "run --bars 2 --sync internal --midi-api none --no-dashboard --seed 3 --tempo 240 --record out.mid"
     done = program(*options.split(), "--osc-port", str(free_udp_port()), folder=tmp_path)
     assert done.returncode == 0, done.stderr
@@ -156,7 +148,7 @@ def test_two_bars_at_our_own_tempo_are_recorded_whole(shipped_checkpoint: Path, 
 
 
 @pytest.mark.slow
-def test_pieces_are_written_where_and_as_many_as_were_asked_for(shipped_checkpoint: Path, tmp_path: Path) -> None:
+def test_pieces_are_written_where_and_as_many_as_were_asked_for(live_checkpoint: Path, tmp_path: Path) -> None:
     options = "generate --bars 2 --num 2 --seed 7 --out pieces --density 10 --device cpu --json"
     done = program(*options.split(), folder=tmp_path)
     assert done.returncode == 0, done.stderr

@@ -9,10 +9,11 @@ import mido
 import numpy as np
 import pytest
 
+from fractal_live.model.piece import drawn_latent
 from fractal_live.music.midifile import read_score, write_infilled
 from fractal_live.music.notes import Note
 from fractal_live.studio import _given_plan, _marked
-from tests.test_cli import ROOT, complaint, typed
+from tests.test_cli import complaint, typed
 from tests.train.songs import write_folder
 
 
@@ -91,9 +92,7 @@ def test_all_messages_but_the_replaced_notes_stay_in_their_tracks_at_their_ticks
 
 
 @pytest.mark.slow
-def test_infilled_bars_are_new_and_all_others_as_they_were(tmp_path: Path) -> None:
-    if not (ROOT / "checkpoints" / "live.safetensors").is_file():
-        pytest.skip("checkpoints/live.safetensors is not in this checkout")
+def test_infilled_bars_are_new_and_all_others_as_they_were(live_checkpoint: Path, tmp_path: Path) -> None:
     original = two_tracks(tmp_path / "piece.mid")
     made = typed(
         "infill", str(original), "--bars", "3-4", "--out", str(tmp_path / "new.mid"), "--density", "7", "--json"
@@ -104,6 +103,47 @@ def test_infilled_bars_are_new_and_all_others_as_they_were(tmp_path: Path) -> No
     kept = [0, 1, 4, 5]
     assert [after[index].notes for index in kept] == [before[index].notes for index in kept]
     assert [after[index].notes for index in (2, 3)] != [before[index].notes for index in (2, 3)]
+
+
+@pytest.mark.slow
+def test_a_piece_made_at_once_obeys_its_wishes_and_follows_from_its_seed(live_checkpoint: Path, tmp_path: Path) -> None:
+    """Without a latent the seed draws one, here as bar after bar."""
+    common = (
+        "generate",
+        "--bars",
+        "3",
+        "--num",
+        "2",
+        "--at-once",
+        "--rounds",
+        "2",
+        "--density",
+        "9",
+        "--device",
+        "cpu",
+    )
+    for out, more in (("a", ()), ("b", ()), ("c", ("--latent", ",".join(str(v) for v in drawn_latent(5))))):
+        made = typed(*common, "--seed", "5", "--out", str(tmp_path / out), "--json", *more)
+        assert made.exit_code == 0, made.output
+        assert [piece["onsets_per_bar"] for piece in json.loads(made.stdout)["pieces"]] == [9, 9]
+    first, second = ("piece-000005.mid", "piece-000006.mid")
+    bars = {(out, name): read_score(tmp_path / out / name).bars for out in "abc" for name in (first, second)}
+    assert bars["a", first] == bars["b", first] == bars["c", first] != bars["a", second]
+    assert bars["a", second] == bars["b", second] != bars["c", second]
+
+
+@pytest.mark.parametrize("split", ["train", "valid"])
+@pytest.mark.parametrize("model", ["fractal", "event-transformer"])
+def test_a_folder_of_nothing_but_scraps_is_refused_in_a_sentence(tmp_path: Path, split: str, model: str) -> None:
+    """Four bars are no song; training ended in a traceback."""
+    for name in ("train", "valid"):
+        (tmp_path / name).mkdir()
+        two_tracks(tmp_path / name / "piece.mid", 4 if name == split else 8)
+    small = ("--config", str(tmp_path / "small.toml")) if model == "fractal" else ()
+    (tmp_path / "small.toml").write_text(SMALL, encoding="utf-8")
+    tried = typed("train", "--data", str(tmp_path), "--out", str(tmp_path / "a"), "--model", model, *small)
+    assert tried.exit_code == 2, tried.output
+    assert tried.stderr.strip().splitlines()[-1] == "no song of at least 7 bars among 1 (piece)"
 
 
 @pytest.mark.slow
