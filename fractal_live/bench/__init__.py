@@ -1,0 +1,1 @@
+"""What the instrument is measured by, beside others in the same run."""
