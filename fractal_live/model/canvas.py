@@ -7,6 +7,7 @@ branch; with guidance a second row follows, which knows neither plan nor texture
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -65,6 +66,7 @@ class Canvas:
     def __init__(self, model: Fractal, page: Page, rows: int) -> None:
         config, device = model.config, page.parents.device
         self.model, self.page, self.rows, self.device = model, page, rows, device
+        self.levels = [level for level in model.levels if isinstance(level, Level)]
         self.given = torch.tensor([True, False][:rows], device=device)
         starts = bar_starts(page.bars)
         self.T, self.H, bands = int(starts[-1]), int(starts[-1]) // HALF_STEPS, config.pitch_bands
@@ -87,7 +89,7 @@ class Canvas:
         self.plan = torch.from_numpy(scaled_plan(page.plan)).to(device)
         self.parents = torch.where(self.given[:, None, None], page.parents, model.no_plan)  # (rows, bars, compressed)
 
-        chroma = [chroma_level(chroma_of_bar(bar)) for bar in page.bars]
+        chroma = [_chroma_levels(bar) for bar in page.bars]
         self.chroma = torch.from_numpy(np.concatenate(chroma)).to(device)  # (H, 12)
         self.onsets = torch.from_numpy(onsets_per_half(notes, self.H)).to(device)
         self.echo = torch.from_numpy(echoes(notes, page.group)).to(device)
@@ -228,9 +230,7 @@ class Canvas:
             self.encoded_cells[cells] = self.model.encoded_cells(content, encoded)[0]
 
     def _level(self, index: int) -> Level:
-        level = self.model.levels[index]
-        assert isinstance(level, Level), "a list of levels"
-        return level
+        return self.levels[index]
 
     def _first_steps(self, index: int, places: Tensor) -> Tensor:
         span = self._level(index).span
@@ -284,6 +284,12 @@ class Canvas:
         if is_kept and not holds:
             mask = mask | (places[:, None] == columns)
         return Slots(cache, places, low, high, is_kept), mask
+
+
+@lru_cache(maxsize=256)
+def _chroma_levels(bar: Bar) -> IntArray:
+    """The harmony of each half of a bar: (halves, 12). A bar is asked about as long as it is part of the past."""
+    return chroma_level(chroma_of_bar(bar))
 
 
 def _scan_of_all(config: ModelConfig, halves: int) -> Tensor:

@@ -8,11 +8,13 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+import numpy as np
 import torch
-from torch import Tensor
 
-from fractal_live.model.pitch import STOP, ChordTokens, Leaf, PitchRange, Recall
+from fractal_live.model.lean import Array
+from fractal_live.model.pitch import STOP
 from fractal_live.model.sampling import draw, guided
+from fractal_live.model.voice import Choice, Voice
 from fractal_live.music.request import Sampling
 
 Token = tuple[int, int, int]  # pitch, velocity bin, duration class
@@ -40,65 +42,70 @@ class Chords:
     """Draws the notes of cells. `scale` is the guidance; `limit(place, token)` is the duration class that a note's
     place allows it. `scores_forced` also scores the stops that a full cell makes unnecessary (slower)."""
 
-    leaf: Leaf
-    table: Tensor
     sampling: Sampling
     generator: torch.Generator
     scale: float
     limit: Callable[[int, Token], int]
     scores_forced: bool = False
 
-    def draw(self, cells: list[CellInMaking], cond: Tensor, recall: Recall, within: PitchRange) -> None:
-        """cond (rows * N, cond), recall and within (rows * N, ...): branches one after another."""
-        N, device = len(cells), cond.device
-        branches = len(cond) // N
-        memory = self.leaf.new_memory()
-        token = self.leaf.begin(cond, recall)
-        below = torch.full((branches * N, 1), -1, device=device)
-        for place in range(max(cell.room for cell in cells) + 1):
+    def draw(self, cells: list[CellInMaking], voice: Voice, branches: int) -> None:
+        """The voice is that of branches * N cells: branches one after another."""
+        for _ in range(max(cell.room for cell in cells) + 1):
             is_full = [len(cell.notes) >= cell.room for cell in cells]
             if not self.scores_forced and all(
                 full or not cell.is_open for full, cell in zip(is_full, cells, strict=True)
             ):
                 break
-            hidden = self.leaf.hidden(token, cond, place, memory)
-            scores = self.leaf.pitch_logits(hidden, below, recall, self.table, within)[:, 0]
-            scores = guided(scores.view(branches, N, -1), self.scale)[0]
-            pitches = self._pitches(cells, scores, is_full)
+            pitches = self._pitches(cells, self._guided(voice.pitch_scores(), branches), is_full)
             if not any(cell.is_open for cell in cells):
                 break
-            pitch = torch.tensor(pitches, device=device).clamp(max=STOP - 1)
-            velocity, duration = self._rest(hidden, pitch, recall, cells, branches)
-            for cell, *note in zip(cells, pitches, velocity.tolist(), duration.tolist(), strict=True):
+            pitch = np.minimum(pitches, STOP - 1)
+            locked = [_taken(cell, own) for cell, own in zip(cells, pitch.tolist(), strict=True)]
+            every_pitch = np.tile(pitch, branches)
+            velocity = self._velocities(cells, locked, self._guided(voice.velocity_scores(every_pitch), branches))
+            every_velocity = np.tile(velocity, branches)
+            scores = self._guided(voice.duration_scores(every_pitch, every_velocity), branches)
+            duration = self._durations(cells, locked, pitch, velocity, scores)
+            for cell, *note in zip(cells, pitches.tolist(), velocity.tolist(), duration.tolist(), strict=True):
                 if cell.is_open:
                     cell.notes.append((note[0], note[1], note[2]))
-            chosen = torch.stack([pitch, velocity, duration]).repeat(1, branches)[..., None]
-            token = self.leaf.embed_notes(ChordTokens(*chosen), self.table)
-            below = chosen[0]
+            voice.tell(every_pitch, every_velocity, np.tile(duration, branches))
 
-    def _pitches(self, cells: list[CellInMaking], scores: Tensor, is_full: list[bool]) -> list[int]:
+    def _guided(self, scores: Array, branches: int) -> Array:
+        if branches == 1:
+            return scores
+        mixed: Array = guided(torch.from_numpy(scores).view(branches, -1, scores.shape[-1]), self.scale)[0].numpy()
+        return mixed
+
+    def _drawn(self, scores: Array) -> Choice:
+        """A choice per cell; the chance is drawn where the generator is."""
+        there = torch.from_numpy(scores).to(self.generator.device)
+        out: Choice = draw(there, self.sampling, self.generator).cpu().numpy()
+        return out
+
+    def _pitches(self, cells: list[CellInMaking], scores: Array, is_full: list[bool]) -> Choice:
         """The next pitch of each cell, closing those that stop; scores (N, 129)."""
-        open_scores = scores.clone()
+        open_scores = scores.copy()
         for index, cell in enumerate(cells):
             owed = cell.owed - len(cell.notes)
-            open_scores[index, : cell.low] = float("-inf")
-            open_scores[index, cell.high + 1 : STOP] = float("-inf")
+            open_scores[index, : cell.low] = -np.inf
+            open_scores[index, cell.high + 1 : STOP] = -np.inf
             if owed > len(cell.locked_above):
-                narrowed = open_scores[index].clone()
-                narrowed[cell.high + 2 - (owed - len(cell.locked_above)) :] = float("-inf")
-                if not torch.isinf(narrowed).all():
+                narrowed = open_scores[index].copy()
+                narrowed[cell.high + 2 - (owed - len(cell.locked_above)) :] = -np.inf
+                if not np.isinf(narrowed).all():
                     open_scores[index] = narrowed
-        drawn = draw(open_scores, self.sampling, self.generator).tolist()
-        log_shares = scores.log_softmax(-1)
+        drawn = self._drawn(open_scores).tolist()
+        whole = _log_sum(scores)
         result = []
         for index, cell in enumerate(cells):
             if not cell.is_open:
                 result.append(0)
                 continue
-            choice = int(drawn[index])
+            choice = drawn[index]
             if is_full[index]:
                 cell.is_open = False
-                cell.forced += float(log_shares[index, STOP])
+                cell.forced += float(scores[index, STOP] - whole[index])
                 result.append(0)
                 continue
             if cell.locked_below:
@@ -108,43 +115,47 @@ class Chords:
                 choice = cell.locked_above[0][0] if cell.locked_above else STOP
             else:
                 cell.low = choice + 1
-            cell.log_likelihood += float(log_shares[index, choice])
+            cell.log_likelihood += float(scores[index, choice] - whole[index])
             cell.is_open = choice != STOP
             result.append(choice)
-        return result
+        return np.array(result)
 
-    def _rest(
-        self, hidden: Tensor, pitch: Tensor, recall: Recall, cells: list[CellInMaking], branches: int
-    ) -> tuple[Tensor, Tensor]:
-        """Velocity bin and duration class of the next note of each cell: (N,) each. Locked notes stay as they are,
-        others are no longer than their place allows."""
-        N, rows = len(cells), pitch.repeat(branches)[:, None]
-        locked = [_taken(cell, int(own)) for cell, own in zip(cells, pitch.tolist(), strict=True)]
-        scores = self.leaf.velocity_logits(hidden, rows, recall, self.table)[:, 0]
-        scores = guided(scores.view(branches, N, -1), self.scale)[0]
-        velocity = draw(scores, self.sampling, self.generator)
+    def _velocities(self, cells: list[CellInMaking], locked: list[Token | None], scores: Array) -> Choice:
+        """The velocity bin of the next note of each cell; locked notes stay as they are."""
+        velocity = self._drawn(scores)
         for index, token in enumerate(locked):
             if token is not None:
                 velocity[index] = token[1]
-        self._count(scores, velocity, cells)
-        of_rows = velocity.repeat(branches)[:, None]
-        scores = self.leaf.duration_logits(hidden, rows, of_rows, recall, self.table)[:, 0]
-        scores = guided(scores.view(branches, N, -1), self.scale)[0]
-        duration = draw(scores, self.sampling, self.generator)
+        _count(scores, velocity, cells)
+        return velocity
+
+    def _durations(
+        self, cells: list[CellInMaking], locked: list[Token | None], pitch: Choice, velocity: Choice, scores: Array
+    ) -> Choice:
+        """The duration class of the next note of each cell, no longer than its place allows; locked ones stay."""
+        duration = self._drawn(scores)
         for index, token in enumerate(locked):
             if token is not None:
                 duration[index] = token[2]
             elif cells[index].is_open:
                 duration[index] = self.limit(index, (int(pitch[index]), int(velocity[index]), int(duration[index])))
-        self._count(scores, duration, cells)
-        return velocity, duration
+        _count(scores, duration, cells)
+        return duration
 
-    def _count(self, scores: Tensor, choice: Tensor, cells: list[CellInMaking]) -> None:
-        """Adds the likelihood of what was chosen to the cells that are open."""
-        shares = scores.log_softmax(-1).gather(1, choice[:, None])[:, 0].tolist()
-        for cell, share in zip(cells, shares, strict=True):
-            if cell.is_open:
-                cell.log_likelihood += share
+
+def _log_sum(scores: Array) -> Array:
+    """The logarithm of each row's sum of exponentials: (N,)."""
+    most = np.maximum.reduce(scores, axis=1)
+    out: Array = most + np.log(np.add.reduce(np.exp(scores - most[:, None]), axis=1))
+    return out
+
+
+def _count(scores: Array, choice: Choice, cells: list[CellInMaking]) -> None:
+    """Adds the likelihood of what was chosen to the cells that are open."""
+    whole = _log_sum(scores)
+    for index, cell in enumerate(cells):
+        if cell.is_open:
+            cell.log_likelihood += float(scores[index, choice[index]] - whole[index])
 
 
 def _taken(cell: CellInMaking, pitch: int) -> Token | None:

@@ -56,6 +56,14 @@ def strength_index(echo: Tensor) -> Tensor:
     return torch.where(echo == NO_ECHO, 0, (echo - 1) % len(ECHO_STRENGTHS) + 1)
 
 
+def echo_before(echo: Tensor, group: Tensor) -> Tensor:
+    """The class of the half bar before each, where that one is opened in an earlier group, else NO_ECHO; echo and group
+    (..., H)."""
+    is_known = group[..., :-1] < group[..., 1:]
+    before = torch.where(is_known, echo[..., :-1], NO_ECHO)
+    return torch.cat([torch.full_like(echo[..., :1], NO_ECHO), before], dim=-1)
+
+
 def allowed_echoes(can_source: Tensor) -> Tensor:
     """Classes that may be chosen, (..., ECHOES) bool, from whether the half bar at each of the ECHO_SOURCES is
     known and has onsets (..., sources)."""

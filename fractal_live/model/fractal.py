@@ -18,7 +18,15 @@ from torch import Tensor, nn
 from fractal_live.model.ar import SequentialGenerator
 from fractal_live.model.batch import Batch, Plans
 from fractal_live.model.config import HALF_STEPS, MAX_HALF_ONSETS, ModelConfig
-from fractal_live.model.echo import NO_ECHO, allowed_echoes, can_source, source_of, strength_of
+from fractal_live.model.echo import (
+    NO_ECHO,
+    allowed_echoes,
+    can_source,
+    echo_before,
+    source_of,
+    strength_index,
+    strength_of,
+)
 from fractal_live.model.latent import LatentEncoder
 from fractal_live.model.layers import GuideEncoder, Guides, StepEncoder, Texture
 from fractal_live.model.mar import MaskedGenerator
@@ -190,7 +198,11 @@ class Fractal(nn.Module):
         echo_map = (echoed[:, :, 0] * strength[..., None]).repeat_interleave(bands, 1)
         source = (echoed * (strength > 0)[..., None, None]).repeat_interleave(bands, 1)
         seen = known & (distance <= RECALL_STEPS)
-        out: Recall = self.leaf.recall(recall_maps(seen, distance, batch.content[:, :, 0], held, echo_map), source)
+        grade = (strength_index(batch.echo) * batch.texture_given[:, None]).repeat_interleave(
+            cells_per_half(self.config), 1
+        )
+        maps = recall_maps(seen, distance, batch.content[:, :, 0], held, echo_map)
+        out: Recall = self.leaf.recall(maps, source, grade)
         return out
 
     def losses(self, batch: Batch) -> dict[str, Tensor]:
@@ -212,7 +224,7 @@ class Fractal(nn.Module):
         gain = plans.latent_given.to(z.dtype)
         known = plans.plan.masked_fill(plans.hidden_cells, float("nan"))
         wish = Wish(z, sketch, gain)
-        logits = self.structure.logits(self.structure.imagine(known, plans.plan, plans.is_present, wish), wish)
+        logits = self.structure.scores(known, plans.plan, plans.is_present, wish)
         wanted = plans.hidden_cells & ~torch.isnan(plans.plan) & plans.is_present[..., None]
         nll = _nll(logits.float(), plan_bin(plans.plan))
         count = gain.new_tensor(float(len(gain)))
@@ -228,7 +240,8 @@ class Fractal(nn.Module):
     def _phrase_losses(self, phrase: Tensor, batch: Batch) -> dict[str, Tensor]:
         is_valid = batch.is_valid[:, ::HALF_STEPS]
         has_onsets = (batch.onsets > 0) & is_valid
-        echo = self.heads.echo_scores(phrase, allowed_echoes(can_source(batch.group, has_onsets)))
+        allowed = allowed_echoes(can_source(batch.group, has_onsets))
+        echo = self.heads.echo_scores(phrase, allowed, echo_before(batch.echo, batch.group))
         there = _source_half(batch)
         source = Source(
             batch.echo,

@@ -97,9 +97,9 @@ def _fill(
 def _scores(model: Fractal, plan: Tensor, is_present: Tensor, wish: Wish, sampling: Sampling, opened: float) -> Tensor:
     """Scores of all cells, (R, 6, bins); with guidance the latent's part in them is amplified."""
     structure, scale = model.structure, guidance(sampling, 0, opened)
-    scores = structure.logits(structure.imagine(plan, plan, is_present, wish), wish)
+    scores = structure.scores(plan, plan, is_present, wish)
     if scale == 1.0 or float(wish.gain[0]) == 0:
         return scores[0]
     without = Wish(wish.z, wish.sketch, torch.zeros_like(wish.gain))
-    free = structure.logits(structure.imagine(plan, plan, is_present, without), without)
+    free = structure.scores(plan, plan, is_present, without)
     return guided(torch.cat([scores, free]), scale)[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from fractal_live.model.attention import attend, rotate, rotation
 from fractal_live.model.cache import Memory
 from fractal_live.model.config import CHROMA_LEVELS, ECHOES, MAX_HALF_ONSETS, ModelConfig
+from fractal_live.model.lean import Array, LeanTrunk, Lines, array, gelu, is_lean, swept
 from fractal_live.music.plan import ATTRIBUTES
 
 PLAN_COLUMNS = len(ATTRIBUTES)
@@ -76,6 +78,17 @@ class Trunk(nn.Module):
         )
         self.norm = AdaLN(dim, cond_dim)
         self.head_dim = dim // heads
+        self._lean: tuple[int, LeanTrunk] | None = None
+
+    @property
+    def lean(self) -> LeanTrunk:
+        """The twin for a few tokens on a CPU, of the weights as they are now."""
+        at = self.norm.modulation.weight.data_ptr()
+        if self._lean is None or self._lean[0] != at:
+            block = self.blocks[0]
+            assert isinstance(block, Block), "a list of blocks"
+            self._lean = at, LeanTrunk(self, block.heads)
+        return self._lean[1]
 
     def forward(
         self, x: Tensor, cond: Tensor, positions: Tensor, mask: Tensor | None = None, memory: Memory | None = None
@@ -83,6 +96,13 @@ class Trunk(nn.Module):
         """x (B, T, C), cond (B, T or 1, cond_dim), positions (T,), mask (B or 1, 1, Tq, Tk) True where seen. With
         a memory the keys are those it joins to x's own."""
         turn = rotation(positions, self.head_dim)
+        if is_lean(self, x, x.shape[0] * x.shape[1]):
+            B, T, _ = x.shape
+            under = array(cond.expand(B, T, -1) if B > 1 else cond).reshape(-1, cond.shape[-1])
+            turns = turn[0].numpy(), turn[1].numpy()
+            seen = None if mask is None else mask.numpy()
+            made = self.lean(array(x), self.lean.modulations(under), turns, seen, memory)
+            return torch.from_numpy(made)
         for index, block in enumerate(self.blocks):
             x = block(x, cond, turn, mask, index, memory)
         out: Tensor = self.norm(x, cond)
@@ -106,9 +126,21 @@ class StepEncoder(nn.Module):
         """content (B, T, 3, 128): onset, velocity/127 at the onset, remaining steps/16 of what sounds.
         Returns (B, T, step_dim)."""
         B, T = content.shape[:2]
+        if is_lean(self, content, B * T):
+            return torch.from_numpy(self._lean(array(content).reshape(B * T, 3, 128)).reshape(B, T, -1))
         swept = F.gelu(self.sweep(content.reshape(B * T, 3, 128)))
         out: Tensor = self.project(F.gelu(self.refine(swept)).flatten(1)).view(B, T, -1)
         return out
+
+    def _lean(self, content: Array) -> Array:
+        wide = gelu(swept(content, array(self.sweep.weight), _bias(self.sweep), self.STRIDE, 4))
+        narrow = gelu(swept(wide, array(self.refine.weight), _bias(self.refine), 1, 1))
+        return Lines(self.project)(narrow.reshape(len(content), -1))
+
+
+def _bias(layer: nn.Conv1d) -> Array:
+    assert layer.bias is not None, "these convolutions have a bias"
+    return array(layer.bias)
 
 
 class BarPlace(nn.Module):
@@ -168,6 +200,8 @@ class GuideEncoder(nn.Module):
             nn.init.zeros_(self.echo.weight)
 
     def forward(self, guides: Guides) -> Tensor:
+        if is_lean(self, guides.plan, guides.plan.shape[0] * guides.plan.shape[1]):
+            return torch.from_numpy(self._lean(guides))
         known = ~torch.isnan(guides.plan)
         cells = torch.cat([torch.nan_to_num(guides.plan), known.to(guides.plan.dtype)], dim=-1)
         out = torch.where(guides.plan_given[:, None, None], self.plan(cells), self.plan_null)
@@ -184,3 +218,24 @@ class GuideEncoder(nn.Module):
         remaining = self.remaining(texture.remaining.clamp(0, MAX_HALF_ONSETS))
         out: Tensor = self.chroma(levels) + remaining + self.pace(pace) + self.echo(texture.echo)
         return out
+
+    def _lean(self, guides: Guides) -> Array:
+        plan = array(guides.plan)
+        B, N, _ = plan.shape
+        known = ~np.isnan(plan)
+        cells = np.concatenate([np.where(known, plan, 0), known], axis=-1, dtype=np.float32)
+        out = Lines(self.plan)(cells.reshape(B * N, -1)).reshape(B, N, -1)
+        out[~guides.plan_given.numpy()] = array(self.plan_null)
+        texture = guides.texture
+        if texture is not None:
+            level = np.arange(0, 12 * CHROMA_LEVELS, CHROMA_LEVELS) + texture.chroma.numpy()
+            remaining, left = texture.remaining.numpy(), texture.steps_left.numpy()
+            pace = np.stack([remaining / np.maximum(left, 1), left / 8], axis=-1).astype(np.float32)
+            given = array(self.chroma.weight).T[level].sum(axis=2) + array(self.chroma.bias)
+            given += array(self.remaining.weight)[remaining.clip(0, MAX_HALF_ONSETS)]
+            given += Lines(self.pace)(pace.reshape(B * N, 2)).reshape(B, N, -1)
+            given += array(self.echo.weight)[texture.echo.numpy()]
+            given[~guides.texture_given.numpy()] = array(self.texture_null)
+            out = out + given
+        out /= 1 + np.exp(-out)
+        return Lines(self.mix)(out.reshape(B * N, -1)).reshape(B, N, -1)

@@ -11,10 +11,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fractal_live.model.config import CHROMA_LEVELS, ECHO_STRENGTHS, ECHOES, MAX_HALF_ONSETS
-from fractal_live.model.echo import strength_index
-
-GRADES = len(ECHO_STRENGTHS) + 1
+from fractal_live.model.config import CHROMA_LEVELS, ECHOES, MAX_HALF_ONSETS
+from fractal_live.model.echo import NO_ECHO, source_of, strength_index
+from fractal_live.model.pitch import GRADES
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,6 +33,7 @@ class PhraseHeads(nn.Module):
     def __init__(self, dim: int) -> None:
         super().__init__()
         self.echo = nn.Linear(dim, ECHOES)
+        self.continued = nn.Parameter(torch.zeros(GRADES, GRADES))
         self.own = nn.Linear(dim, 12 * CHROMA_LEVELS)
         self.pair = nn.Parameter(torch.zeros(12, CHROMA_LEVELS, 12, CHROMA_LEVELS))
         self.copied_chroma = nn.Parameter(torch.zeros(GRADES, CHROMA_LEVELS, CHROMA_LEVELS))
@@ -42,9 +42,14 @@ class PhraseHeads(nn.Module):
         self.register_buffer("earlier", torch.ones(12, 12).tril(-1), persistent=False)
         self.earlier: Tensor
 
-    def echo_scores(self, hidden: Tensor, allowed: Tensor) -> Tensor:
-        """hidden (..., dim), allowed (..., ECHOES) bool: (..., ECHOES)."""
-        out: Tensor = self.echo(hidden).float().masked_fill(~allowed, float("-inf"))
+    def echo_scores(self, hidden: Tensor, allowed: Tensor, before: Tensor) -> Tensor:
+        """hidden (..., dim), allowed (..., ECHOES) bool, before (...) the class of the half bar before, NO_ECHO where
+        it is not known: (..., ECHOES). A section returns half bar by half bar from one distance, so going on from there
+        is scored by how closely it was repeated and shall be."""
+        each = torch.arange(ECHOES, device=hidden.device)
+        goes_on = (source_of(before)[..., None] == source_of(each)) & (before != NO_ECHO)[..., None]
+        run = self.continued[strength_index(before)[..., None], strength_index(each)] * goes_on
+        out: Tensor = (self.echo(hidden) + run).float().masked_fill(~allowed, float("-inf"))
         return out
 
     def chroma_scores(self, hidden: Tensor, chroma: Tensor, source: Source) -> Tensor:

@@ -2,7 +2,7 @@
 
 Each note is pitch, then velocity given pitch, then duration given both: an exact likelihood. The pitch
 is scored by absolute position (with shared parts for pitch class and octave), by interval to the note
-below, and by a memory of which pitches sounded recently (`PitchRecall`).
+below, by a memory of which pitches sounded recently (`PitchRecall`), and by what the echoed step does next.
 """
 
 from __future__ import annotations
@@ -14,8 +14,9 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fractal_live.model.cache import KVCache
-from fractal_live.model.config import DURATIONS, VELOCITY_BINS, ModelConfig
+from fractal_live.model.config import DURATIONS, ECHO_STRENGTHS, VELOCITY_BINS, ModelConfig
 from fractal_live.model.layers import AdaLN, Trunk
+from fractal_live.model.lean import array, gelu, is_lean, swept
 
 PITCHES = 128
 STOP = PITCHES
@@ -25,6 +26,7 @@ LAGS = (8, 16, 32, 64, 128)
 RECALL_STEPS = max(LAGS)
 RECALL_MAPS = len(DECAYS) + len(LAGS) + 2
 SOURCE_FEATURES = 3
+GRADES = len(ECHO_STRENGTHS) + 1
 
 
 def recall_maps(seen: Tensor, distance: Tensor, onsets: Tensor, held: Tensor, echoed: Tensor) -> Tensor:
@@ -53,20 +55,27 @@ def _lagged(seen: Tensor, distance: Tensor, onsets: Tensor, lag: int) -> Tensor:
 @dataclass(frozen=True, slots=True)
 class Recall:
     """The memory of N steps: features of each pitch (N, channels, 128); how much of each map there is over all
-    pitches (N, maps), the rhythm of what is remembered; and the content of the step that is echoed (N, 3, 128)."""
+    pitches (N, maps), the rhythm of what is remembered; the content of the step that is echoed (N, 3, 128), and how
+    closely, 0 for not at all to 3 for exactly (N,)."""
 
     features: Tensor
     rhythm: Tensor
     source: Tensor
+    grade: Tensor
 
     def rows(self, chosen: Tensor) -> Recall:
-        return Recall(self.features[chosen], self.rhythm[chosen], self.source[chosen])
+        return Recall(self.features[chosen], self.rhythm[chosen], self.source[chosen], self.grade[chosen])
 
     def repeated(self, times: int) -> Recall:
         """The same memory for several branches: (times * N, ...)."""
         if times == 1:
             return self
-        return Recall(self.features.repeat(times, 1, 1), self.rhythm.repeat(times, 1), self.source.repeat(times, 1, 1))
+        return Recall(
+            self.features.repeat(times, 1, 1),
+            self.rhythm.repeat(times, 1),
+            self.source.repeat(times, 1, 1),
+            self.grade.repeat(times),
+        )
 
 
 class PitchRecall(nn.Module):
@@ -78,10 +87,14 @@ class PitchRecall(nn.Module):
         self.sweep = nn.Conv1d(RECALL_MAPS, channels, kernel_size=25, padding=12)
         self.mix = nn.Conv1d(channels, channels, kernel_size=1)
 
-    def forward(self, maps: Tensor, source: Tensor) -> Recall:
-        """maps (B, T, maps, 128) from `recall_maps` and source (B, T, 3, 128), taken as N = B*T steps."""
+    def forward(self, maps: Tensor, source: Tensor, grade: Tensor) -> Recall:
+        """maps (B, T, maps, 128) from `recall_maps`, source (B, T, 3, 128) and grade (B, T), as N = B*T steps."""
         flat = maps.flatten(0, 1)
-        return Recall(F.gelu(self.sweep(flat)), flat.sum(-1), source.flatten(0, 1))
+        if is_lean(self, flat, len(flat)):
+            assert self.sweep.bias is not None, "the sweep has a bias"
+            features = gelu(swept(array(flat), array(self.sweep.weight), array(self.sweep.bias), 1, 12))
+            return Recall(torch.from_numpy(features), flat.sum(-1), source.flatten(0, 1), grade.flatten())
+        return Recall(F.gelu(self.sweep(flat)), flat.sum(-1), source.flatten(0, 1), grade.flatten())
 
     def scores(self, gate: Tensor, features: Tensor) -> Tensor:
         """What is remembered as scores of pitches: gate (N, K, channels), features (N, channels, 128): (N, K, 128). The
@@ -158,6 +171,7 @@ class Leaf(nn.Module):
         self.pitch_bias = nn.Parameter(torch.zeros(PITCHES))
         self.interval = nn.Linear(dim, PITCHES)
         self.recall_gate = nn.Linear(dim, config.recall_channels)
+        self.copied = nn.Parameter(torch.zeros(GRADES))
         self.velocity_hidden = nn.Linear(dim, dim)
         self.velocity_source = nn.Linear(SOURCE_FEATURES, dim, bias=False)
         self.velocity_out = nn.Linear(dim, VELOCITY_BINS)
@@ -166,6 +180,8 @@ class Leaf(nn.Module):
         self.duration_out = nn.Linear(dim, len(DURATIONS))
         for layer in (self.velocity_source, self.duration_source):
             nn.init.zeros_(layer.weight)
+        self.register_buffer("has_source", torch.arange(GRADES) > 0, persistent=False)
+        self.has_source: Tensor
 
     def new_memory(self) -> KVCache | LSTMState:
         """An empty memory for the notes of some steps."""
@@ -199,7 +215,8 @@ class Leaf(nn.Module):
 
     def pitch_logits(self, hidden: Tensor, below: Tensor, recall: Recall, table: Tensor, within: PitchRange) -> Tensor:
         """Scores of the 128 pitches and of stopping: (N, K, 129). hidden (N, K, dim); below (N, K) is the
-        pitch of the note before, -1 for none. A pitch not above `below` or out of range cannot be chosen."""
+        pitch of the note before, -1 for none. A pitch not above `below` or out of range cannot be chosen. Whatever
+        the echoed step does next, striking its next pitch above `below` or stopping, is pulled at by its grade."""
         absolute = F.linear(self.query(hidden), table, self.pitch_bias)
         index = torch.arange(PITCHES, device=hidden.device)
         distance = index - below[..., None]  # (N, K, 128)
@@ -209,7 +226,11 @@ class Leaf(nn.Module):
         inside = (index >= within.low[:, None]) & (index <= within.high[:, None])  # (N, 128)
         allowed = (distance > 0) & inside[:, None]
         scores = (absolute + relative + recalled).float().masked_fill(~allowed, float("-inf"))
-        return torch.cat([scores, self.stop(hidden).float()], dim=-1)
+        scores = torch.cat([scores, self.stop(hidden).float()], dim=-1)
+        struck = F.pad((recall.source[:, None, 0] > 0) & allowed, (0, 1), value=True)
+        due = struck.int().argmax(-1, keepdim=True)  # the next pitch of the echoed step, or that it stops
+        pull = (self.copied * self.has_source)[recall.grade].float()
+        return scores.scatter_add(-1, due, pull[:, None, None].expand_as(due).to(scores.dtype))
 
     def velocity_logits(self, hidden: Tensor, pitch: Tensor, recall: Recall, table: Tensor) -> Tensor:
         seen = self.velocity_hidden(hidden) + table[pitch] + self.velocity_source(_at(recall.source, pitch))

@@ -16,9 +16,13 @@ from torch import Tensor, nn
 from fractal_live.model.config import PLAN_BINS, ModelConfig
 from fractal_live.model.latent import LatentGate
 from fractal_live.model.layers import PLAN_COLUMNS, Trunk
+from fractal_live.music.plan import COLUMN
 
 FREQUENCIES = (1.0, 2.0, 4.0, 8.0, 16.0)
 SKETCH_WIDTH = 0.1
+RETURNS = (1, 2, 4, 8, 16, 32, -1, -2, -4, -8, -16, -32)
+"""How many bars before a row another stands that it may repeat; a later one where that is known first."""
+ALIKE, UNLIKE = 3, 2  # so many attributes of two rows that agree or differ are told apart, more are as many
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,11 +51,18 @@ class Structure(nn.Module):
         self.sketched = nn.Parameter(self.cell.detach().clone())
         self.row = nn.Parameter(torch.zeros(config.plan_bars, dim))
         self.trust = nn.Parameter(torch.zeros(PLAN_COLUMNS))
+        self.returned = nn.Parameter(torch.zeros(PLAN_COLUMNS, len(RETURNS), ALIKE + 1, UNLIKE + 1))
         self.trunk = Trunk(dim, level.num_blocks, level.num_heads, config.guide_dim, config)
         self.head = nn.Linear(dim, PLAN_COLUMNS * PLAN_BINS)
         self.down = nn.Linear(dim, level.compressed_dim)
         self.past_bars = config.past_bars
         self.latent_dims = config.latent_dims
+
+    def scores(self, known: Tensor, full: Tensor, is_present: Tensor, wish: Wish) -> Tensor:
+        """Scores of all cells, (B, R, 6, bins); arguments as in `imagine`. To what the trunk and the sketch say of a
+        cell comes how likely its row returns: each known row at one of the distances `RETURNS` favours the bin it
+        has itself, by how many of the attributes already known of both rows agree and how many differ."""
+        return self.logits(self.imagine(known, full, is_present, wish), wish) + self._returns(known, full, is_present)
 
     def imagine(self, known: Tensor, full: Tensor, is_present: Tensor, wish: Wish) -> Tensor:
         """Hidden states of all rows (B, R, dim), to predict the cells unknown in `known` (B, R, 6; scaled to 0..1,
@@ -122,6 +133,35 @@ class Structure(nn.Module):
         expert = F.pad(-0.5 * trust * away.square(), (0, 0, 0, 0, self.past_bars, 0))
         out: Tensor = own + expert
         return out
+
+    def _returns(self, known: Tensor, full: Tensor, is_present: Tensor) -> Tensor:
+        """(B, R, 6, bins). Visible is what `imagine` reads: of its predecessors a sequential level 0 knows all."""
+        own, earlier = _known_bins(known, is_present), _known_bins(full if self.is_sequential else known, is_present)
+        there = torch.stack([_rows_before(earlier if lag > 0 else own, lag) for lag in RETURNS], dim=2)
+        are_known = (own[:, :, None] >= 0) & (there >= 0)  # (B, R, lags, 6)
+        are_known[..., COLUMN["tempo"]] = False  # nearly always alike: it tells nothing
+        is_same = own[:, :, None] == there
+        alike = (is_same & are_known).sum(-1).clamp(max=ALIKE)
+        unlike = (~is_same & are_known).sum(-1).clamp(max=UNLIKE)
+        favour = self.returned.flatten(2).permute(1, 2, 0)  # (lags, states, 6)
+        lag = torch.arange(len(RETURNS), device=own.device)
+        favour = favour[lag, alike * (UNLIKE + 1) + unlike] * (there >= 0)  # (B, R, lags, 6)
+        scores = favour.new_zeros(*own.shape, PLAN_BINS, dtype=torch.float32)
+        return scores.scatter_add(3, there.clamp(min=0).transpose(2, 3), favour.float().transpose(2, 3))
+
+
+def _known_bins(plan: Tensor, is_present: Tensor) -> Tensor:
+    """Bins of cells (B, R, 6), -1 where unknown."""
+    return plan_bin(plan).masked_fill(torch.isnan(plan) | ~is_present[..., None], -1)
+
+
+def _rows_before(bins: Tensor, lag: int) -> Tensor:
+    """For each row the one so many rows before it, -1 where there is none: (B, R, 6)."""
+    if abs(lag) >= bins.shape[1]:
+        return torch.full_like(bins, -1)
+    if lag > 0:
+        return F.pad(bins[:, :-lag], (0, 0, lag, 0), value=-1)
+    return F.pad(bins[:, -lag:], (0, 0, 0, -lag), value=-1)
 
 
 def _features(values: Tensor) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from functools import lru_cache
 
 import numpy as np
 import torch
@@ -43,19 +44,20 @@ class Unfolded:
 
 def next_plan(model: Fractal, request: BarRequest, generator: torch.Generator) -> PlanTable:
     """The plan of a request with nothing unknown: (32, 6) in units."""
-    rows = _measured(request.past)
+    rows = _measured(_recent(model, request))
     return imagine_plan(model, request.plan, rows, request.latent, request.latent_gain, request.sampling, generator)
 
 
 def unfold_bar(
     model: Fractal, request: BarRequest, generator: torch.Generator, scores_forced: bool = False
 ) -> Unfolded:
-    """The bar that a request asks for. `generator` is the only source of chance. `scores_forced` also scores the
-    stops that follow from the number of onsets (slower; the notes are the same)."""
+    """The bar that a request asks for; the first of a piece begins on its first step. `generator` is the only source
+    of chance. `scores_forced` also scores the stops that follow from the number of onsets (slower; the notes are the
+    same)."""
     plan = next_plan(model, request, generator)
     memory = min(model.config.past_bars, model.config.plan_bars) - 1
     past = tuple(on_grid(bar) for bar in request.past[len(request.past) - min(memory, len(request.past)) :])
-    rows = _measured(request.past)
+    rows = _measured(_recent(model, request))
     bars = (*past, Bar(request.index, (), request.meter))
     window = plan_window(model, rows, plan[: model.config.plan_bars])
     first = model.config.past_bars - len(past)
@@ -68,7 +70,8 @@ def unfold_bar(
         chroma = np.full((len(group), 12), np.nan, dtype=np.float32)
         own = np.asarray(request.chroma, dtype=np.float32)
         chroma[len(group) - len(own) :] = own
-    unfolding = Unfolding(model, page, request.sampling, generator, chroma, scores_forced=scores_forced)
+    begins = request.index == 0 and not past
+    unfolding = Unfolding(model, page, request.sampling, generator, chroma, scores_forced=scores_forced, begins=begins)
     unfolding.run()
     return _unfolded(unfolding, plan, is_missing)
 
@@ -201,10 +204,21 @@ def _kept(bar: Bar, is_missing: bool, request: InfillRequest) -> Bar:
     return replace(bar, notes=tuple(outside))
 
 
+def _recent(model: Fractal, request: BarRequest) -> tuple[Bar, ...]:
+    """As much of the past as level 0 looks at."""
+    return request.past[max(0, len(request.past) - model.config.past_bars) :]
+
+
 def _measured(bars: tuple[Bar, ...]) -> FloatArray:
     if not bars:
         return np.zeros((0, len(COLUMN)), dtype=np.float32)
-    return np.stack([measure(bar) for bar in bars]).astype(np.float32)
+    return np.stack([_measure(bar) for bar in bars]).astype(np.float32)
+
+
+@lru_cache(maxsize=256)
+def _measure(bar: Bar) -> FloatArray:
+    """A bar is asked about as long as it is part of the past."""
+    return measure(bar).astype(np.float32)
 
 
 def _rows(measured: FloatArray, bars: int, plan: PlanTable) -> FloatArray:

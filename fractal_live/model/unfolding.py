@@ -21,12 +21,13 @@ from fractal_live.model.config import (
     velocity_bin,
     velocity_of_bin,
 )
-from fractal_live.model.echo import allowed_echoes, can_source, source_of, strength_of
+from fractal_live.model.echo import allowed_echoes, can_source, echo_before, source_of, strength_index, strength_of
 from fractal_live.model.fractal import Fractal, band_range
 from fractal_live.model.order import band_of, cells_per_half
 from fractal_live.model.phrase import Source
-from fractal_live.model.pitch import RECALL_STEPS, PitchRange, Recall, recall_maps
+from fractal_live.model.pitch import RECALL_STEPS, Recall, recall_maps
 from fractal_live.model.sampling import draw, guidance, guided
+from fractal_live.model.voice import Voices
 from fractal_live.music.harmony import Chroma
 from fractal_live.music.meter import TICKS_PER_STEP
 from fractal_live.music.notes import Note
@@ -38,7 +39,8 @@ LATER_ONSETS = 4  # a chord that the steps left in a half bar may be counted on 
 
 class Unfolding:
     """Makes the missing half bars of a page. `density` (bars,) is how many onsets each bar shall have; `chroma`
-    (H, 12) in 0..1 is given where not NaN; pitches outside `low` to `high` stay as the page holds them."""
+    (H, 12) in 0..1 is given where not NaN; pitches outside `low` to `high` stay as the page holds them. A page that
+    `begins` has an onset on its very first step, if its first bar has any."""
 
     def __init__(
         self,
@@ -50,9 +52,11 @@ class Unfolding:
         low: int = 0,
         high: int = 127,
         scores_forced: bool = False,
+        begins: bool = False,
     ) -> None:
         self.model, self.page, self.sampling, self.generator = model, page, sampling, generator
         self.canvas = Canvas(model, page, 1 if sampling.cfg_scale == 1.0 else 2)
+        self.voices = Voices(model.leaf)
         self.bands = model.config.pitch_bands
         self.chroma, self.low, self.high, self.scores_forced = chroma, low, high, scores_forced
         self.density = np.rint(page.plan[:, COLUMN["density"]]).astype(np.int64)
@@ -62,6 +66,7 @@ class Unfolding:
         self.band_high = np.minimum(high, band.high.numpy())
         self.free = np.maximum(self.band_high - self.band_low + 1, 0)  # pitches of each band that may be struck
         self.bearer = int(np.flatnonzero(self.free).max(initial=-1))  # the last band that can bear what is left
+        self.begins = begins and self.bearer >= 0 and bool(self.density[0] > 0)
         self.staying: dict[int, list[Token]] = {}  # of cells
         for step, pitch, velocity, duration in self.canvas.staying.tolist():
             if not low <= pitch <= high:
@@ -105,7 +110,8 @@ class Unfolding:
         scale = guidance(self.sampling, 1, self.opened)
         valid = torch.from_numpy(canvas.is_valid[::HALF_STEPS].copy()).to(canvas.device)
         allowed = allowed_echoes(can_source(canvas.group, (canvas.onsets > 0) & valid))[halves]
-        scores = guided(heads.echo_scores(hidden, allowed), scale)[0]
+        before = echo_before(canvas.echo, canvas.group)[halves]
+        scores = guided(heads.echo_scores(hidden, allowed, before), scale)[0]
         scores += self.sampling.echo * strength_of(torch.arange(scores.shape[-1], device=scores.device))
         canvas.echo[halves] = self._choose(scores)
         there = (halves + source_of(canvas.echo[halves])).clamp(0, canvas.H - 1)
@@ -160,7 +166,8 @@ class Unfolding:
         room = (np.array(staying).reshape(-1, self.bands) + self.free).sum(1)
         room = np.minimum(room, self.model.config.max_notes_per_step)
         valid = self.canvas.is_valid[half * HALF_STEPS : (half + 1) * HALF_STEPS]
-        return sum(staying), min(MAX_HALF_ONSETS, int(room[valid].sum()))
+        least = max(sum(staying), int(self.begins and half == 0))
+        return least, min(MAX_HALF_ONSETS, int(room[valid].sum()))
 
     # Its cells, one of each half bar at a time.
 
@@ -213,8 +220,6 @@ class Unfolding:
         cond = torch.cat([canvas.handed[last][:, places], guide], dim=-1).flatten(0, 1)
         band = torch.from_numpy(cells % self.bands).to(canvas.device).repeat(canvas.rows)
         chords = Chords(
-            self.model.leaf,
-            self.model.leaf.pitch_table(),
             self.sampling,
             self.generator,
             guidance(self.sampling, 2, self.opened),
@@ -222,7 +227,7 @@ class Unfolding:
             self.scores_forced,
         )
         within = band_range(self.model.config, band)
-        chords.draw(making, cond, self._recall(cells), PitchRange(within.low, within.high))
+        chords.draw(making, self.voices.of(cond, self._recall(cells), within), canvas.rows)
         for cell, made in zip(cells.tolist(), making, strict=True):
             for token in made.notes:
                 self._strike(cell, *token)
@@ -249,6 +254,11 @@ class Unfolding:
             bearing = np.flatnonzero(is_later.reshape(-1, bands)[:, band])
             borne = np.clip(np.minimum(most - taken[bearing], self.free[band]), 0, each)
             owed = max(0, remaining - int(borne.sum()))
+        if self.begins and self.struck[0] == 0:
+            if cell == self.bearer:  # the last of the first step's
+                owed = max(owed, 1)
+            elif step and self.order[cell] < self.order[self.bearer]:
+                room = min(room, remaining - 1)
         staying = sorted(self.staying.get(cell, []))
         return CellInMaking(
             room,
@@ -281,7 +291,8 @@ class Unfolding:
             held.expand(canvas.rows, -1, -1),
             content[:, :, 0] * strength_of(canvas.echo[steps // HALF_STEPS])[:, None],
         )
-        out: Recall = self.model.leaf.recall(maps, content)
+        grade = strength_index(canvas.echo[steps // HALF_STEPS]) * canvas.given[:, None]
+        out: Recall = self.model.leaf.recall(maps, content, grade)
         return out
 
     # What is drawn becomes notes.

@@ -90,7 +90,7 @@ def plan_nats(model: Fractal, plan: Tensor, is_present: Tensor) -> float:
             is_there = ~torch.isnan(wanted)
             if not is_there.any():
                 continue
-            scores = structure.logits(structure.imagine(known, known, is_present, wish), wish)[:, row, column]
+            scores = structure.scores(known, known, is_present, wish)[:, row, column]
             nats = F.cross_entropy(scores.float(), plan_bin(wanted), reduction="none")
             total += float((nats * is_there).sum())
             known[:, row, column] = wanted

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from fractal_live.model import checkpoint
 from fractal_live.model.config import HALF_STEPS, ModelConfig
 from fractal_live.model.fractal import Fractal
+from fractal_live.train.copies import COPY_STEPS, RETURN_STEPS, fit_copies, fit_returns
 from fractal_live.train.dataset import Dataset, collate
 from fractal_live.train.latent import LATENT_STEPS, SKETCH_STEPS, fit_latent, fit_sketch
 from fractal_live.train.objective import Figures, Objective, counted_losses, figures
@@ -53,10 +54,12 @@ def fractal_task(
     seed: int,
     latent_steps: int = LATENT_STEPS,
     sketch_steps: int = SKETCH_STEPS,
+    return_steps: int = RETURN_STEPS,
+    copy_steps: int = COPY_STEPS,
 ) -> Task:
     """A fractal with fresh weights, its latent fitted to the songs' plans (not at all with 0 steps: for a start
     from a checkpoint, which brings its own) and held still from then on; in the end level 0 learns for so many
-    steps to follow it."""
+    steps to follow it, its rows for so many to return, and echoes for so many to follow their sources."""
     torch.manual_seed(seed)
     model = Fractal(config)
     if latent_steps:
@@ -67,6 +70,12 @@ def fractal_task(
     def finish(averaged: Fractal) -> None:
         first, last = fit_sketch(averaged, dataset, sketch_steps, seed)
         log.info("sketch: plan %.3f nats per cell, then %.3f", first, last)
+        if return_steps:
+            first, last = fit_returns(averaged, dataset, return_steps, seed)
+            log.info("returns: plan %.3f nats per cell, then %.3f", first, last)
+        if copy_steps:
+            first, last = fit_copies(averaged, dataset, copy_steps, seed)
+            log.info("copies: %.3f nats per half bar, then %.3f", first, last)
 
     return Task(model, dataset, collate, checkpoint.save, len(dataset.songs), finish=finish)
 

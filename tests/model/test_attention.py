@@ -155,7 +155,9 @@ def test_a_chord_costs_the_same_whatever_it_is_padded_with(kind: str) -> None:
     leaf = lively(5, config).leaf
     chance = torch.Generator().manual_seed(3)
     cond = torch.randn(1, leaf.start.in_features, generator=chance)
-    recall = Recall(torch.randn(1, 6, 128, generator=chance), torch.randn(1, 10), torch.rand(1, 3, 128))
+    recall = Recall(
+        torch.randn(1, 6, 128, generator=chance), torch.randn(1, 10), torch.rand(1, 3, 128), torch.tensor([2])
+    )
     within = PitchRange(torch.tensor([0]), torch.tensor([127]))
     short = ChordTokens(*torch.tensor([[[40, 52]], [[3, 9]], [[0, 5]]]))
     padded = ChordTokens(*torch.tensor([[[40, 52, 99, 1]], [[3, 9, 7, 7]], [[0, 5, 3, 3]]]))

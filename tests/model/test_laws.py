@@ -58,6 +58,24 @@ def test_a_density_is_met_by_the_number_in_every_meter(config: ModelConfig) -> N
         assert len(result.bars[0]) == sum(result.onsets) == density, meter
 
 
+@EVERY_CONFIG
+def test_the_first_bar_of_a_piece_begins_on_its_first_step_and_keeps_its_density(config: ModelConfig) -> None:
+    model = lively(13, config)
+    model.heads.count.bias[0] += 50.0  # the first half bar would have none
+    model.leaf.stop.bias += 5.0
+    for seed, density in enumerate((1, 2, 20)):
+        notes = sampled(model, BarRequest(0, plan=dense(density), meter=METERS[seed]), seed).bars[0]
+        assert min(note.onset_tick for note in notes) == 0 and len(notes) == density
+    assert not sampled(model, BarRequest(0, plan=dense(0))).bars[0]
+
+
+def test_a_later_bar_begins_where_it_likes() -> None:
+    model = lively(13)
+    model.heads.count.bias[0] += 50.0
+    notes = sampled(model, BarRequest(2, played(2), dense(3))).bars[0]
+    assert min(note.onset_tick for note in notes) >= 960
+
+
 @pytest.mark.parametrize(
     "sampling",
     [Sampling(2.0), Sampling(0.1), Sampling(cfg_scale=0.0), Sampling(cfg_scale=5.0, top_k=1), Sampling(mask_p=0.9)],

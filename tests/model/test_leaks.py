@@ -16,13 +16,13 @@ from torch import Tensor
 
 from fractal_live.model.batch import Batch
 from fractal_live.model.config import HALF_STEPS, ModelConfig
-from fractal_live.model.echo import allowed_echoes, can_source, source_of
+from fractal_live.model.echo import allowed_echoes, can_source, echo_before, source_of
 from fractal_live.model.fractal import Fractal, Levels
 from fractal_live.model.grid import IntArray
 from fractal_live.model.order import band_of, scan
 from fractal_live.model.phrase import Source
 from fractal_live.model.pitch import ChordTokens, Leaf, PitchRange, Recall
-from fractal_live.model.structure import Wish
+from fractal_live.model.structure import RETURNS, Wish
 from fractal_live.train.dataset import collate
 from tests.model.material import ORDERS, batch_of, random_song, sample_of, with_note
 from tests.model.tiny import CONFIGS, TINY, lively
@@ -104,7 +104,11 @@ def decisions(model: Fractal, batch: Batch, phrase: Tensor) -> dict[str, Tensor]
         batch.echo, batch.chroma.gather(1, there[..., None].expand(-1, -1, 12)), batch.onsets.gather(1, there)
     )
     return {
-        "echo": model.heads.echo_scores(phrase, allowed_echoes(can_source(batch.group, batch.onsets > 0)))[0],
+        "echo": model.heads.echo_scores(
+            phrase,
+            allowed_echoes(can_source(batch.group, batch.onsets > 0)),
+            echo_before(batch.echo, batch.group),
+        )[0],
         "chroma": model.heads.chroma_scores(phrase, batch.chroma, source)[0],
         "onsets": model.heads.count_scores(phrase, source)[0],
     }
@@ -156,7 +160,7 @@ def imagined(model: Fractal, known: Tensor, full: Tensor) -> Tensor:
     sketch = torch.rand(1, config.plan_bars, 6, generator=generator)
     with torch.inference_mode():
         wish = Wish(z, sketch, torch.ones(1))
-        return model.structure.logits(model.structure.imagine(known, full, is_present, wish), wish)[0]
+        return model.structure.scores(known, full, is_present, wish)[0]
 
 
 @pytest.mark.parametrize("kind", ["live", "all-ar"])
@@ -191,6 +195,40 @@ def test_a_cell_of_the_plan_that_is_given_is_seen_everywhere() -> None:
         assert moved[3:].all(), kind
 
 
+@pytest.mark.parametrize("kind", ["live", "all-ar"])
+def test_a_row_returns_only_from_rows_that_are_known(kind: str) -> None:
+    """Nothing but the scores of returning rows is heard: neither a row before the music began nor a cell that is not
+    opened yet favours a bin, and a row that is known favours its own, the more the more of the two rows agrees."""
+    config = CONFIGS[kind]
+    model = lively(10, config)
+    structure, past = model.structure, config.past_bars
+    structure.returned.zero_()
+    structure.returned[0, RETURNS.index(4)] = torch.tensor([[1.0, 0.5, 0.2], [2, 1, 0], [3, 2, 1], [4, 3, 2]])
+    full = torch.full((1, past + config.plan_bars, 6), float("nan"))
+    is_present = torch.ones(full.shape[:2], dtype=torch.bool)
+    wish = Wish(torch.zeros(1, 16), torch.zeros(1, config.plan_bars, 6), torch.zeros(1))
+
+    def favour(known: Tensor, is_present: Tensor = is_present) -> Tensor:
+        with torch.inference_mode():
+            own = structure.logits(structure.imagine(known, known, is_present, wish), wish)
+            gain: Tensor = structure.scores(known, known, is_present, wish) - own
+        return gain[0, past]
+
+    known = full.clone()
+    known[0, past - 4] = torch.tensor([10, 20, 30, 40, 5, 15]) / 47
+    expected = torch.zeros(6, 48)
+    for others, amount in (({}, 1.0), ({3: 40}, 2.0), ({3: 40, 5: 15}, 3.0), ({3: 40, 5: 16}, 1.0), ({1: 20}, 1.0)):
+        row = known.clone()
+        for column, index in others.items():
+            row[0, past, column] = index / 47
+        expected[0, 10] = amount
+        assert torch.allclose(favour(row), expected, atol=1e-5), others
+    began_later = is_present.clone()
+    began_later[0, : past - 3] = False
+    assert not favour(known, began_later).abs().max() > 1e-5
+    assert not favour(full).abs().max() > 1e-5
+
+
 @pytest.mark.parametrize("kind", ["live", "lstm-leaf"])
 def test_the_leaf_sees_only_the_notes_below(kind: str) -> None:
     """The pitch of a note knows the notes below it, its velocity its pitch as well, its duration both."""
@@ -198,7 +236,9 @@ def test_the_leaf_sees_only_the_notes_below(kind: str) -> None:
     leaf: Leaf = lively(6, config).leaf
     torch.manual_seed(0)
     cond = torch.randn(1, config.levels[-1].compressed_dim + config.guide_dim)
-    recall = Recall(torch.randn(1, config.recall_channels, 128), torch.randn(1, 10), torch.rand(1, 3, 128))
+    recall = Recall(
+        torch.randn(1, config.recall_channels, 128), torch.randn(1, 10), torch.rand(1, 3, 128), torch.tensor([2])
+    )
     within = PitchRange(torch.tensor([0]), torch.tensor([127]))
     notes = ChordTokens(torch.tensor([[40, 50, 61, 70]]), torch.tensor([[3, 9, 9, 20]]), torch.tensor([[1, 2, 3, 4]]))
 

@@ -74,6 +74,19 @@ def test_of_a_bar_the_likelihood_while_sampling_is_that_in_training(config: Mode
     assert recorded(done) == close(expected)
 
 
+@EVERY_CONFIG
+def test_of_a_first_bar_that_must_begin_at_once_the_likelihood_is_that_in_training(config: ModelConfig) -> None:
+    """The onset that is forced counts for what the model gives it, like one that is given."""
+    model = evened(lively(7, config))
+    model.leaf.stop.bias += 2.0
+    done, result = unfolded(lambda chance: unfold_bar(model, BarRequest(0, plan=dense(3)), chance))
+    assert min(note.onset_tick for note in result.bars[0]) == 0
+    rows = unknown_plan(config.past_bars + config.plan_bars)
+    rows[config.past_bars :] = result.plan[: config.plan_bars]
+    is_present = np.arange(len(rows)) >= config.past_bars
+    assert recorded(done) == close(teacher_forced(done, rows, is_present, config.past_bars))
+
+
 @EVERY_CASE
 def test_of_a_gap_the_likelihood_while_sampling_is_that_in_training(config: ModelConfig, meter: Meter) -> None:
     """Three bars of six, opened in three rounds, with music on both sides."""

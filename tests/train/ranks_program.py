@@ -63,7 +63,9 @@ def main(out: Path, songs: Path) -> None:
 
 
 def fractal(songs: Path) -> Task:
-    return fractal_task(SMALL, Dataset(read_corpus(songs), SMALL), 0, latent_steps=0, sketch_steps=2)
+    return fractal_task(
+        SMALL, Dataset(read_corpus(songs), SMALL), 0, latent_steps=0, sketch_steps=2, return_steps=2, copy_steps=2
+    )
 
 
 if __name__ == "__main__":

@@ -28,7 +28,15 @@ FRACTAL = replace(SETTINGS, learning_rate=1e-3, precision="auto")
 
 def fractal_trainer(data: Path, out: Path, settings: TrainSettings = FRACTAL) -> Trainer:
     return Trainer(
-        fractal_task(SMALL, Dataset(read_corpus(data), SMALL), settings.seed, latent_steps=0, sketch_steps=2),
+        fractal_task(
+            SMALL,
+            Dataset(read_corpus(data), SMALL),
+            settings.seed,
+            latent_steps=0,
+            sketch_steps=2,
+            return_steps=2,
+            copy_steps=2,
+        ),
         settings,
         out,
     )
