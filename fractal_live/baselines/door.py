@@ -9,6 +9,7 @@ import gc
 import importlib
 import os
 import signal
+from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
@@ -41,20 +42,39 @@ def main(connection: Connection) -> None:
         if hasattr(os, "nice"):
             os.nice(NICENESS)
         try:
-            engine = open_engine(Path(setup.checkpoint), setup.device)
-            bar_ns = engine.warm_up()
+            engine = _warm(setup, connection)
         except (ValueError, RuntimeError) as error:
             connection.send(ModelFault(str(error)))
             return
-        gc.collect()
-        gc.freeze()
-        connection.send(ModelReady(engine.checkpoint_id, str(engine.device), engine.parameters, bar_ns))
         while True:
             request: BarRequest = connection.recv()
             try:
                 connection.send(engine.bar(request))
+            except torch.OutOfMemoryError as error:
+                if setup.device == "cpu":
+                    raise
+                # Another program has taken the GPU's memory; the CPU has its own.
+                setup = replace(setup, device="cpu")
+                engine = _warm(setup, connection)
+                connection.send(ModelFault(f"the GPU is out of memory, going on on the CPU: {error}", request.version))
             except Exception as error:
                 # Whatever one request does to the model, the next one is answered.
                 connection.send(ModelFault(f"bar {request.index}: {type(error).__name__}: {error}", request.version))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
+
+
+def _warm(setup: ModelSetup, connection: Connection) -> Any:
+    """The engine, warmed up and announced. Where the GPU has no room for it, on the CPU."""
+    try:
+        engine = open_engine(Path(setup.checkpoint), setup.device)
+        bar_ns = engine.warm_up()
+    except torch.OutOfMemoryError:
+        if setup.device == "cpu":
+            raise
+        engine = open_engine(Path(setup.checkpoint), "cpu")
+        bar_ns = engine.warm_up()
+    gc.collect()
+    gc.freeze()
+    connection.send(ModelReady(engine.checkpoint_id, str(engine.device), engine.parameters, bar_ns))
+    return engine

@@ -13,12 +13,14 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fractal_live.live.dressing import dressed
 from fractal_live.live.fallback import fallback_for
 from fractal_live.live.horizon import Horizon
 from fractal_live.live.latent_path import Point
 from fractal_live.live.snapshot import ControlSnapshot
+from fractal_live.live.thrift import Thrift
 from fractal_live.music.meter import FOUR_FOUR, PPQN, Meter
-from fractal_live.music.notes import Bar, Note, without_overlaps
+from fractal_live.music.notes import Bar
 from fractal_live.music.plan import COLUMN, PLAN_BARS, PlanTable, unknown_plan
 from fractal_live.music.request import BarReply, BarRequest
 
@@ -60,6 +62,7 @@ class Planner:
     def __init__(self, meter: Meter = FOUR_FOUR, leader_sets_tempo: bool = False) -> None:
         self.meter = meter
         self.leader_sets_tempo = leader_sets_tempo
+        self.margin_ns = MARGIN_NS  # before its line a bar must have arrived, or another is begun in its place
         self.position = -1
         self.is_rolling = False
         self.took_ns: deque[int] = deque(maxlen=64)
@@ -75,6 +78,7 @@ class Planner:
         self._stale_below = 0  # requests with a smaller number knew older controls
         self._controls: ControlSnapshot | None = None
         self._tempo_bpm = 120.0
+        self._thrift = Thrift()
 
     # What happened.
 
@@ -126,6 +130,7 @@ class Planner:
             return None
         self.in_flight = None
         self.took_ns.append(reply.took_ns)
+        self._thrift.took(reply.took_ns, self._bar_ns)
         index = reply.bar.index
         bars, rows = (self._top, self._top_rows) if is_top else (self._bars, self._rows)
         if not is_top and index < self._first:
@@ -141,8 +146,14 @@ class Planner:
         bars[index] = planned
         return self._offer(planned)
 
+    def offers_to_restarted(self) -> list[Offer]:
+        """For a stage that was started again: the bar that was playing, the opening for a Start that comes before
+        its bars are ready, and all that has not begun."""
+        kept = (self._bars.get(index) for index in sorted({*OPENING_BARS, self._played_to}))
+        return [self._offer(planned) for planned in kept if planned is not None and planned.is_begun] + self.offers()
+
     def offers(self) -> list[Offer]:
-        """All that has not begun, for a stage that was started again."""
+        """All that has not begun."""
         return [self._offer(planned) for planned in (*self._waiting(self._bars), *self._waiting(self._top))]
 
     def request_failed(self) -> None:
@@ -195,6 +206,11 @@ class Planner:
         return lead
 
     @property
+    def is_spared(self) -> bool:
+        """The model is slower than the music: bars are asked for with less."""
+        return self._thrift.is_on
+
+    @property
     def is_start_fresh(self) -> bool:
         """Whether the bar that a Start would begin with knows the present controls."""
         first = (self._top if self._has_played else self._bars).get(0)
@@ -222,7 +238,7 @@ class Planner:
         missing = [index for index in coming if index not in self._bars]
         stale = [index for index in coming if index in self._bars and self._is_stale(self._bars[index])]
         if ns_to_next_bar is not None:
-            bar_ns = round(self.meter.ticks_per_bar * 60e9 / (PPQN * self._tempo_bpm))
+            bar_ns = self._bar_ns
             stale = [index for index in stale if ns_to_next_bar + (index - first) * bar_ns >= expected]
             reachable = first - min(0, (ns_to_next_bar - self.usual_ns) // bar_ns)
             if missing and missing[-1] < reachable and reachable not in self._bars:
@@ -236,12 +252,17 @@ class Planner:
     @property
     def expected_ns(self) -> int:
         """The time a bar takes at worst, with a margin: what is nearer than this is committed."""
-        return max(self.took_ns, default=FIRST_GUESS_NS) + MARGIN_NS
+        return max(self.took_ns, default=FIRST_GUESS_NS) + self.margin_ns
 
     @property
     def usual_ns(self) -> int:
         """The time a bar takes as a rule: what is missing and nearer than this is given up."""
         return round(statistics.median(self.took_ns)) if self.took_ns else FIRST_GUESS_NS
+
+    @property
+    def _bar_ns(self) -> int:
+        """How long a bar lasts."""
+        return round(self.meter.ticks_per_bar * 60e9 / (PPQN * self._tempo_bpm))
 
     @property
     def _first(self) -> int:
@@ -318,7 +339,7 @@ class Planner:
             controls.latent_at(index),
             controls.latent_gain,
             self.meter,
-            controls.sampling,
+            self._thrift.spared(controls.sampling),
             controls.cycle_seed * SEED_STRIDE + controls.rerolls,
             self._asked,
         )
@@ -361,29 +382,8 @@ class Planner:
         return Offer(self._dressed(planned.bar), planned.version, self._dressed(planned.fallback))
 
     def _dressed(self, bar: Bar) -> Bar:
-        """The bar transposed and scaled as the controls say; a pitch that would leave the range of MIDI stays in
-        it by octaves."""
         controls = self._controls
-        if controls is None or (controls.transpose == 0 and controls.velocity == 1):
-            return bar
-        notes = [
-            Note(
-                note.onset_tick,
-                _in_range(note.pitch + controls.transpose),
-                note.duration_ticks,
-                min(127, max(1, round(note.velocity * controls.velocity))),
-            )
-            for note in bar.notes
-        ]
-        return replace(bar, notes=without_overlaps(notes))
-
-
-def _in_range(pitch: int) -> int:
-    while pitch < 0:
-        pitch += 12
-    while pitch > 127:
-        pitch -= 12
-    return pitch
+        return bar if controls is None else dressed(bar, controls.transpose, controls.velocity)
 
 
 def _imagination(controls: ControlSnapshot, first: int) -> tuple[object, ...]:

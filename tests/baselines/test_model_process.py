@@ -1,0 +1,75 @@
+"""The model process answers whatever happens to one request."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import threading
+from collections.abc import Iterator
+from dataclasses import dataclass
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from fractal_live.baselines import door
+from fractal_live.music.notes import Bar
+from fractal_live.music.plan import unknown_plan
+from fractal_live.music.request import BarReply, BarRequest, ModelFault, ModelReady, ModelSetup
+
+
+@dataclass
+class Engine:
+    """One whose GPU is full."""
+
+    device: str
+    checkpoint_id: str = "small"
+    parameters: int = 1
+
+    def warm_up(self) -> int:
+        return 1
+
+    def bar(self, request: BarRequest) -> BarReply:
+        if request.index == 7:
+            raise ZeroDivisionError("in bar 7")
+        if self.device == "cuda":
+            raise torch.OutOfMemoryError("2 GiB wanted, 1 MiB free")
+        return BarReply(Bar(request.index), unknown_plan(), request.version, 1)
+
+
+@pytest.fixture
+def ours(monkeypatch: pytest.MonkeyPatch) -> Iterator[Connection]:
+    """Our end of a model process that runs in a thread."""
+    opened: dict[str, Any] = {"auto": Engine("cuda"), "cpu": Engine("cpu")}
+    monkeypatch.setattr(door, "open_engine", lambda path, device: opened[device])
+    monkeypatch.setattr(os, "nice", lambda increment: 0)
+    monkeypatch.setattr(door.signal, "signal", lambda number, handler: None)
+    here, there = multiprocessing.Pipe()
+    process = threading.Thread(target=door.main, args=(there,), daemon=True)
+    process.start()
+    yield here
+    here.close()
+    process.join(5)
+    assert not process.is_alive()
+
+
+def test_a_full_gpu_is_left_for_the_cpu_and_said(ours: Connection) -> None:
+    ours.send(ModelSetup(str(Path("small")), "auto", 1))
+    assert ours.recv() == ModelReady("small", "cuda", 1, 1)
+    ours.send(BarRequest(0, version=3))
+    assert ours.recv() == ModelReady("small", "cpu", 1, 1)
+    fault = ours.recv()
+    assert isinstance(fault, ModelFault) and "out of memory, going on on the CPU" in fault.text
+    ours.send(BarRequest(0, version=4))
+    assert ours.recv().version == 4
+
+
+def test_a_request_it_cannot_answer_does_not_end_it(ours: Connection) -> None:
+    ours.send(ModelSetup(str(Path("small")), "cpu", 1))
+    assert isinstance(ours.recv(), ModelReady)
+    ours.send(BarRequest(7, version=1))
+    assert ours.recv() == ModelFault("bar 7: ZeroDivisionError: in bar 7", 1)
+    ours.send(BarRequest(8, version=2))
+    assert ours.recv().bar == Bar(8)
