@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from fractal_live import __version__, studio
+from fractal_live import __version__, bench_cli, studio
 from fractal_live.settings import (
     DEVICES,
     MIDI_APIS,
@@ -48,14 +48,17 @@ def main(
 @app.command()
 def run(
     patch: Annotated[str, typer.Option(help="A shipped patch by name, or a .toml file.")] = "nocturne",
-    sync: Annotated[str | None, typer.Option(help="Who leads: midi, internal or osc (else the patch says).")] = None,
+    sync: Annotated[str | None, typer.Option(help="Who leads: midi, internal, osc or link (else: the patch).")] = None,
+    send_clock: Annotated[
+        bool | None, typer.Option("--send-clock/--no-send-clock", help="Lead others by MIDI clock (else: the patch).")
+    ] = None,
     checkpoint: Annotated[str | None, typer.Option(help="A shipped name or a .safetensors file.")] = None,
     device: Annotated[str | None, typer.Option(help="auto, cpu or cuda.")] = None,
     seed: Annotated[int | None, typer.Option(min=0, max=HIGHEST_SEED, help="The same seed plays the same set.")] = None,
     bars: Annotated[int | None, typer.Option(min=1, help="Stop by itself after so many bars.")] = None,
     record: Annotated[Path | None, typer.Option(help="The .mid file of the set (else recordings/DATE.mid).")] = None,
     port: Annotated[str | None, typer.Option(help="Name of the virtual MIDI port.")] = None,
-    midi_api: Annotated[str | None, typer.Option(help="auto, alsa, jack, core, winmm or none.")] = None,
+    midi_api: Annotated[str | None, typer.Option(help="auto, alsa, jack-native, jack, core, winmm, none.")] = None,
     connect: Annotated[str | None, typer.Option(help="Play into this existing MIDI output instead.")] = None,
     clock_port: Annotated[str | None, typer.Option(help="Follow the clock of this existing MIDI input.")] = None,
     osc_port: Annotated[int | None, typer.Option(min=1, max=65535, help="UDP port for OSC.")] = None,
@@ -83,25 +86,29 @@ def run(
     if tempo is not None:
         chosen = replace(chosen, tempo_bpm=tempo)
     _log_to(log_file, log_level, shows_dashboard=dashboard and out.is_terminal)
-    settings = RunSettings(
-        patch=chosen,
-        machine=machine,
-        checkpoint=checkpoint_path(checkpoint or chosen.checkpoint),
-        sync=one_of("--sync", sync or chosen.sync, SYNCS),
-        seed=random.SystemRandom().randint(2, HIGHEST_SEED) if seed is None else seed,
-        record=record or recording_path(Path(machine.recordings), chosen.title, datetime.now()),
-        bars=bars,
-        shows_dashboard=dashboard and out.is_terminal,
-        picture=picture,
-    )
+    try:
+        settings = RunSettings(
+            patch=chosen,
+            machine=machine,
+            checkpoint=checkpoint_path(checkpoint or chosen.checkpoint),
+            sync=one_of("--sync", sync or chosen.sync, SYNCS),
+            seed=random.SystemRandom().randint(2, HIGHEST_SEED) if seed is None else seed,
+            record=record or recording_path(Path(machine.recordings), chosen.title, datetime.now()),
+            bars=bars,
+            shows_dashboard=dashboard and out.is_terminal,
+            picture=picture,
+            sends_clock=chosen.send_clock if send_clock is None else send_clock,
+        )
+    except SettingsError as error:
+        fail(str(error))
     try:
         daemon = play(settings)
     except (DaemonError, OscPortError) as error:
         fail(str(error), 1)
     if not daemon.is_recorded:
-        recorded = daemon.recorder.last_error
-    elif daemon.recorder.notes:
-        recorded = f"recorded {daemon.recorder.notes} notes in {settings.record}"
+        recorded = daemon.recording.recorder.last_error
+    elif daemon.recording.recorder.notes:
+        recorded = f"recorded {daemon.recording.recorder.notes} notes in {settings.record}"
     else:
         recorded = "nothing played"
     summary = f"{recorded}; seed {settings.seed}; underruns {daemon.status.health.underruns}"
@@ -130,6 +137,7 @@ def _log_to(path: Path | None, level: str, shows_dashboard: bool) -> None:
 
 for command in (studio.generate, studio.infill, studio.train, studio.evaluate):
     app.command()(command)
+app.add_typer(bench_cli.app, name="bench")
 
 
 @app.command()

@@ -10,18 +10,21 @@ import logging
 import os
 import signal
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from fractal_live import feedback
 from fractal_live.dashboard import UPDATES_PER_SECOND, Dashboard, DashboardState, svg_of
+from fractal_live.keeper import Keeper
+from fractal_live.link_leader import LinkLeader
 from fractal_live.live.controls import Controls, Outcome
-from fractal_live.live.planner import Offer, Planner
-from fractal_live.live.recorder import Recorder
+from fractal_live.live.planner import MARGIN_NS, Offer, Planner
 from fractal_live.music.request import BarReply, ModelFault, ModelReady, ModelSetup
 from fractal_live.ports import pipes
+from fractal_live.ports.link_sync import LinkError
 from fractal_live.ports.osc_in import OscIn, open_osc_in
 from fractal_live.ports.osc_out import OscOut
-from fractal_live.processes import Child
+from fractal_live.recording import Recording
+from fractal_live.reporter import Reporter
 from fractal_live.settings import RunSettings
 from fractal_live.status import Status
 
@@ -32,14 +35,15 @@ MODEL_ENTRY = "fractal_live.baselines.door"
 TICK_S = 0.02
 PING_S = 0.2
 STATE_OUT_S = 0.1
-TEMPO_STEP_BPM = 0.25
+LINK_S = 0.02
 MODEL_REST_S = 0.25  # after a request it could not answer, which would fail again at once
 MODEL_START_S = 120.0
 STAGE_START_S = 20.0
-MODEL_DEADLINE_S = 20.0
+MODEL_DEADLINE_S = 3.0  # or so many times what a bar usually takes:
+MODEL_DEADLINE_BARS = 10
 SHUTDOWN_S = 3.0
-STAGE_SILENCE_S = 3.0
-RESTART_S = 1.0
+OWN_STALL_S = 0.4  # a loop that comes this late has no right to say that others are
+STAGE_SILENCE_S = 1.0  # it says where it is ten times a second
 
 
 class DaemonError(RuntimeError):
@@ -55,30 +59,33 @@ class Daemon:
         self.controls = Controls(patch.controls, patch.plan, settings.seed)
         self.planner = Planner(patch.meter, leader_sets_tempo=settings.sync != "internal")
         self.planner.controls_changed(self.controls.snapshot)
-        self.recorder = Recorder(settings.record, patch.meter, patch.tempo_bpm, patch.title)
         self.osc_out = OscOut(patch.osc_out)
         self.osc_in: OscIn | None = None
+        self.link: LinkLeader | None = None
+        self._plan_bpm = self._planned_bpm()
         self.status = Status(pipes.TransportState(False, 0, patch.tempo_bpm, False, time.monotonic_ns()))
+        self.reporter = Reporter(self.status, self.osc_out)
+        self.recording = Recording(settings, self.reporter.tell)
         self.is_ready = False
         self.is_recorded = True  # set on leaving: false when the disk refused the recording
-        self.model_restarts = 0
-        self.stage_restarts = 0
-        self._stage: Child | None = None
-        self._model: Child | None = None
-        self._was_model_ready = False  # before, its end is a reason not to begin; after, the set goes on
-        self._was_stage_ready = False
+        self.model = Keeper(
+            "model", MODEL_ENTRY, self._model_setup, self._on_model, self._model_lost, self._never_began
+        )
+        self.stage = Keeper(
+            "stage", STAGE_ENTRY, self._stage_setup, self._on_stage, self._stage_lost, self._never_began
+        )
         self._asked_s = 0.0
         self._over = asyncio.Event()
         self._reason: BaseException | None = None
-        self._last_error_s: dict[str, float] = {}
         self._wakes = asyncio.Event()
         self._is_started = False
         self._starts_when_fresh = False
+        self._taken_up: pipes.TransportState | None = None  # where a stage was that died while it rolled
         self._last_frame: DashboardState | None = None
         self._dashboard: Dashboard | None = None
-        self._saving: asyncio.Future[bool] | None = None
-        self._recorded_bpm = patch.tempo_bpm
+        self._sounding: set[tuple[int, int]] = set()  # (channel, pitch)
         self._model_rests_until_s = 0.0
+        self._watched_s = self._awake_since_s = time.monotonic()
 
     # Life.
 
@@ -93,12 +100,17 @@ class Daemon:
                     loop.add_signal_handler(number, self._asked_to_leave)
         if hasattr(signal, "SIGTSTP"):
             signal.signal(signal.SIGTSTP, signal.SIG_IGN)  # Ctrl-Z would halt the set with its notes sounding
+        if settings.sync == "link":
+            try:
+                self.link = LinkLeader.joined(settings.patch)
+            except LinkError as error:
+                raise DaemonError(str(error)) from error
         transport, self.osc_in = await open_osc_in(self._on_osc, settings.machine.osc_host, settings.machine.osc_port)
         try:
-            self._start_model()
-            self._start_stage()
+            self.model.start()
+            self.stage.start()
             with Dashboard() if settings.shows_dashboard else contextlib.nullcontext() as self._dashboard:
-                await asyncio.gather(self._play(), self._show(), self._ping(), self._tell())
+                await asyncio.gather(self._play(), self._show(), self._ping(), self._tell(), self._keep_link())
         finally:
             transport.close()
             await self._leave()
@@ -121,19 +133,17 @@ class Daemon:
 
     async def _leave(self) -> None:
         self._over.set()
-        for child in (self._stage, self._model):
-            if child is not None and not child.is_gone:
-                child.send(pipes.Shutdown()) if child is self._stage else child.connection.close()
-        if self._stage is not None:
-            await asyncio.to_thread(self._stage.process.join, SHUTDOWN_S)
+        self.model.kill()
+        self.stage.end()
+        self.stage.send(pipes.Shutdown())
+        if self.stage.child is not None:
+            await asyncio.to_thread(self.stage.child.process.join, SHUTDOWN_S)
             await asyncio.sleep(0.05)  # what the stage said last is still to be recorded
-        for child in (self._stage, self._model):
-            if child is not None:
-                child.kill()
-        if self._saving is not None:
-            await self._saving
-        self.is_recorded = self.recorder.close() or not self.recorder.notes
+        self.stage.kill()
+        self.is_recorded = await self.recording.close()
         self.osc_out.close()
+        if self.link is not None:
+            self.link.session.close()
         if self.settings.picture is not None and self._last_frame is not None:
             try:
                 self.settings.picture.write_text(svg_of(self._last_frame), encoding="utf-8")
@@ -142,15 +152,14 @@ class Daemon:
 
     # The two processes.
 
-    def _start_model(self) -> None:
-        setup = ModelSetup(str(self.settings.checkpoint), self.settings.machine.device, self.settings.machine.threads)
-        self.status.model = None
+    def _model_setup(self) -> ModelSetup:
         self._asked_s = time.monotonic()
-        self._model = Child.start("model", MODEL_ENTRY, setup, self._on_model, self._model_gone)
+        machine = self.settings.machine
+        return ModelSetup(str(self.settings.checkpoint), machine.device, machine.threads)
 
-    def _start_stage(self) -> None:
+    def _stage_setup(self) -> pipes.StageSetup:
         patch, machine = self.settings.patch, self.settings.machine
-        setup = pipes.StageSetup(
+        return pipes.StageSetup(
             sync=self.settings.sync,
             port_name=machine.port_name,
             midi_api=machine.midi_api,
@@ -162,59 +171,35 @@ class Daemon:
             latency_ms=machine.latency_ms,
             clock_loss=machine.clock_loss,
             end_bar=self.settings.bars,
+            sends_clock=self.settings.sends_clock,
+            rolling_tick=self._taken_up.tick if self._taken_up is not None else None,
+            rolling_at_ns=self._taken_up.at_ns if self._taken_up is not None else 0,
+            is_restart=self.stage.was_ready,
+            closing=tuple(bytes((0x80 | channel, pitch, 0)) for channel, pitch in sorted(self._sounding)),
         )
-        self.status.stage = None
-        self._stage = Child.start("stage", STAGE_ENTRY, setup, self._on_stage, self._stage_gone)
 
-    def _model_gone(self) -> None:
-        """The set goes on without it; a new one is asked for what is missing."""
-        if self._over.is_set():
-            return
-        if not self._was_model_ready:
-            return self._end(self._unbegun("model"))
-        self.planner.request_failed()
-        self.model_restarts += 1
-        self._report("the model process died; it is being started again, fallbacks play meanwhile")
-        if self._model is not None:
-            self._model.kill()
+    def _model_lost(self, text: str) -> None:
+        """The set goes on without it, with the bars that are ready and then fallbacks; what is missing is asked of
+        the next one, which needs to know nothing more."""
         self.status.model = None
-        self._start_again(self._start_model)
+        self.planner.request_failed()
+        self.reporter.tell(text)
 
-    def _stage_gone(self) -> None:
-        if self._over.is_set():
-            return
-        if not self._was_stage_ready:
-            return self._end(self._unbegun("stage"))
-        self.stage_restarts += 1
-        self._report("the stage process died; it is being started again")
-        if self._stage is not None:
-            self._stage.kill()
-        if self.settings.sync == "internal" and self.status.transport.is_rolling:
-            self._starts_when_fresh = True  # nobody else would start it; it plays from the top
-        if self.status.stage is None:
-            self._start_again(self._start_stage)  # it could not even begin: a pause before the next try
-        else:
-            self._start_stage()
+    def _stage_lost(self, text: str) -> None:
+        self.status.stage = None
+        if self.status.transport.is_rolling:
+            self._taken_up = self.status.transport  # the next one goes on from where this one would be
+        self.reporter.tell(text)
 
-    def _unbegun(self, name: str) -> DaemonError:
-        """Why a process that was never ready ended: its own last word, if it had one."""
-        return DaemonError(
-            self.status.errors[-1] if self.status.errors else f"the {name} process ended while it started"
-        )
-
-    def _start_again(self, start: Callable[[], None]) -> None:
-        """After a pause, so that what dies at once does not eat the processor."""
-
-        def start_if_on() -> None:
-            if not self._over.is_set():
-                start()
-
-        asyncio.get_running_loop().call_later(RESTART_S, start_if_on)
+    def _never_began(self, name: str) -> None:
+        """A process that was never ready has ended: its own last word says why, if it had one."""
+        text = self.status.errors[-1] if self.status.errors else f"the {name} process ended while it started"
+        self._end(DaemonError(text))
 
     def _on_model(self, message: object) -> None:
         if isinstance(message, ModelReady):
             self.status.model = message
-            self._was_model_ready = True
+            self.model.began()
             log.info("the model is warm on %s: a bar takes %.0f ms", message.device, message.bar_ns / 1e6)
             self.planner.took_ns.append(message.bar_ns)
         elif isinstance(message, BarReply):
@@ -227,12 +212,13 @@ class Daemon:
         elif isinstance(message, ModelFault):
             self.planner.request_failed()
             self._model_rests_until_s = time.monotonic() + MODEL_REST_S
-            self._trouble(message.text, is_fatal=not self._was_model_ready)
+            self._trouble(message.text, is_fatal=not self.model.was_ready)
         self._wakes.set()
 
     def _on_stage(self, message: object) -> None:
         if isinstance(message, pipes.Sounded):
-            self.recorder.sounded(message.tick, message.message)
+            self._note_sounding(message.message)
+            self.recording.recorder.sounded(message.tick, message.message)
             feedback.tell_note(self.osc_out, message)
         elif isinstance(message, pipes.TransportState):
             self._transport_moved(message)
@@ -243,15 +229,30 @@ class Daemon:
         elif isinstance(message, pipes.StageReady):
             self._stage_is_ready(message)
         elif isinstance(message, pipes.Fault):
-            self._trouble(message.text, is_fatal=not self._was_stage_ready)
+            self._trouble(message.text, is_fatal=not self.stage.was_ready)
+
+    def _note_sounding(self, message: bytes) -> None:
+        """What a stage that dies leaves sounding is for the next one to close."""
+        voice = (message[0] & 0x0F, message[1])
+        if message[0] & 0xF0 == 0x90 and message[2]:
+            self._sounding.add(voice)
+        else:
+            self._sounding.discard(voice)
 
     def _stage_is_ready(self, message: pipes.StageReady) -> None:
+        if self.link is not None and self.status.stage is None and self._taken_up is None:
+            self.stage.send(self.link.state(is_ready=False))  # so that playing from now on is a start
         self.status.stage = message
-        self._was_stage_ready = True
+        self.stage.began()
+        self._sounding.clear()
+        self.planner.margin_ns = MARGIN_NS + message.ahead_ns // 2
         if message.advice:
-            self._report(message.advice)
-        for offer in self.planner.offers():
+            self.reporter.tell(message.advice)
+        for offer in self.planner.offers_to_restarted():
             self._send_offer(offer)
+        if self._taken_up is not None:  # only now: a bar that it had not yet would be given up for its fallback
+            self._taken_up = None
+            self.stage.send(pipes.TransportCommand("take_up"))
         self._wakes.set()
 
     def _transport_moved(self, state: pipes.TransportState) -> None:
@@ -259,13 +260,13 @@ class Daemon:
         bar_index = self.settings.patch.meter.bar_at(state.tick)[0]
         if state.is_rolling != was_rolling:
             if state.is_rolling:
-                self.recorder.jumped_to(state.tick)
+                self.recording.recorder.jumped_to(state.tick)
             self.osc_out.send("/fractal/out/playing", float(state.is_rolling))
         if state.is_rolling:  # a position that is only set, in a DAW that stands, is no time that passes
-            self._record_tempo(state)
+            self.recording.tempo_of(state)
         self.planner.transport_moved(state.is_rolling, bar_index, state.tempo_bpm)
         if was_rolling and not state.is_rolling:
-            self._save_recording()
+            self.recording.save()
             if self.settings.bars is not None and bar_index >= self.settings.bars:
                 self._end()
         self._wakes.set()
@@ -274,39 +275,29 @@ class Daemon:
         self.planner.bar_began(message.bar, message.version, message.is_fallback)
         self.controls.playhead_in(message.bar.index)
         self._controls_moved()  # curves are laid anew when the position jumped back
-        self._save_recording()
+        self.recording.save()
         feedback.tell_bar(self.osc_out, message.bar.index, self.planner.plan())
-        if self.settings.sync == "internal":
-            self._follow_plan_tempo()
+        self._follow_plan_tempo()
         self._wakes.set()
 
-    def _record_tempo(self, state: pipes.TransportState) -> None:
-        """A follower's tempo trembles with the leader's clocks; what is written is what a listener would notice."""
-        is_true = state.is_locked or self.settings.sync == "internal"
-        if is_true and abs(state.tempo_bpm - self._recorded_bpm) >= TEMPO_STEP_BPM:
-            self._recorded_bpm = state.tempo_bpm
-            self.recorder.tempo_at(state.tick, state.tempo_bpm)
-
-    def _save_recording(self) -> None:
-        """At most once a bar; the disk is waited for in another thread."""
-        if self._saving is not None and not self._saving.done():
-            return
-        if self._saving is not None and not self._saving.result():
-            self._report(self.recorder.last_error)
-            self._saving = None
-        data = self.recorder.due()
-        if data is not None:
-            self._saving = asyncio.get_running_loop().run_in_executor(None, self.recorder.write, data)
-
     def _follow_plan_tempo(self) -> None:
-        """With our own clock a held plan tempo is the tempo."""
+        """With our own clock a held plan tempo is the tempo. A Link session is told when it changes, and no more:
+        the others may have moved the tempo since."""
+        before, self._plan_bpm = self._plan_bpm, self._planned_bpm()
+        if self._plan_bpm is None:
+            return
+        if self.settings.sync == "internal":
+            self.stage.send(pipes.TransportCommand("tempo", self._plan_bpm))
+        elif self.link is not None and self._plan_bpm != before:
+            self.link.session.set_tempo(self._plan_bpm)
+
+    def _planned_bpm(self) -> float | None:
+        """The tempo that is held for the playing bar."""
         given = float(self.controls.snapshot.plan_from(max(0, self.planner.position))[0, 1])
-        if given == given and self._stage is not None:  # NaN: nothing is held
-            self._stage.send(pipes.TransportCommand("tempo", given))
+        return given if given == given else None  # NaN: nothing is held
 
     def _send_offer(self, offer: Offer) -> None:
-        if self._stage is not None:
-            self._stage.send(pipes.PlayBar(offer.bar, offer.version, offer.fallback))
+        self.stage.send(pipes.PlayBar(offer.bar, offer.version, offer.fallback))
 
     # The performer.
 
@@ -315,10 +306,10 @@ class Daemon:
         shown = " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in arguments[:3])
         self.status.last_osc = f"{address} {shown}".strip()[:70]
         if outcome.error:
-            self._report(outcome.error)
+            self.reporter.tell(outcome.error)
         if outcome.changed:
             self._controls_moved()
-            if self.settings.sync == "internal" and "plan_tempo" in outcome.changed:
+            if "plan_tempo" in outcome.changed:
                 self._follow_plan_tempo()
             self._wakes.set()
         if outcome.action is not None:
@@ -333,37 +324,37 @@ class Daemon:
         if action == "subscribe":
             port = int(argument) if argument else peer[1]
             if not self.osc_out.subscribe(peer[0], port):
-                self._report(f"no more subscribers: {peer[0]} port {port} is not told anything")
+                self.reporter.tell(f"no more subscribers: {peer[0]} port {port} is not told anything")
         elif action == "query":
             self._tell_state()
         elif action in ("generate", "reroll"):
             at = self.status.transport.tick if self.status.transport.is_rolling else None
-            self.recorder.mark(at, f"{action} {argument or ''}".strip())
+            self.recording.recorder.mark(at, f"{action} {argument or ''}".strip())
             # Led by OSC bangs, a new cycle asked for while nothing rolls is meant to be heard.
             self._starts_when_fresh = (
                 action == "generate" and self.settings.sync == "osc" and not self.status.transport.is_rolling
             )
-        elif self._stage is not None and action is not None:
-            self._stage.send(pipes.TransportCommand(action, argument or 0.0))
+        elif action is not None:
+            self._command(action, argument or 0.0)
+
+    def _command(self, kind: str, value: float = 0.0) -> None:
+        """To the stage, and to the Link session what concerns it."""
+        if self.link is not None:
+            self.link.command(kind, value, self.status.transport.tick)
+            self.stage.send(self._link_state(self.link))
+        self.stage.send(pipes.TransportCommand(kind, value))
+
+    def _link_state(self, link: LinkLeader) -> pipes.LinkState:
+        state = link.state(self.is_ready)
+        self.status.peers = link.peers
+        return state
 
     def _trouble(self, text: str, is_fatal: bool) -> None:
         """What a child says went wrong. Before it is ready it will leave, and this is the reason given then."""
         if is_fatal:
             self.status.errors.append(text)
         else:
-            self._report(text)
-
-    def _report(self, text: str) -> None:
-        """An error for the performer: shown, logged and sent out, each text at most once a second."""
-        now_s = time.monotonic()
-        if now_s - self._last_error_s.get(text, -1.0) < 1.0:
-            return
-        if len(self._last_error_s) > 64:
-            self._last_error_s.clear()
-        self._last_error_s[text] = now_s
-        self.status.errors.append(text)
-        log.warning("%s", text)
-        self.osc_out.send("/fractal/out/error", text)
+            self.reporter.tell(text)
 
     # The tasks.
 
@@ -380,11 +371,13 @@ class Daemon:
 
     def _ask_for_next(self) -> None:
         is_resting = time.monotonic() < self._model_rests_until_s
-        if self.status.model is not None and self._model is not None and not is_resting:
-            request = self.planner.next_request(self._ns_to_next_bar())
+        if self.status.model is not None and not is_resting:
+            request = self.planner.next_request(
+                self.status.ns_to_next_bar(self.settings.patch.meter, time.monotonic_ns())
+            )
             if request is not None:
                 self._asked_s = time.monotonic()
-                self._model.send(request)
+                self.model.send(request)
 
     @contextlib.contextmanager
     def _carrying_on(self, what: str) -> Iterator[None]:
@@ -393,51 +386,50 @@ class Daemon:
             yield
         except Exception as error:
             log.exception("%s failed", what)
-            self._report(f"{what} failed: {type(error).__name__}: {error}")
+            self.reporter.tell(f"{what} failed: {type(error).__name__}: {error}")
 
     def _start_when_ready(self) -> None:
-        """With our own clock the music begins as soon as the first bars are there; after a generate while an OSC
+        """With our own clock, or in a Link session that does not start us, the music begins as soon as the first bars
+        are there; after a generate while an OSC
         leader is silent, as soon as the new cycle's are."""
-        if self._starts_when_fresh and self.planner.is_start_fresh and self._stage is not None:
+        if self._starts_when_fresh and self.planner.is_start_fresh:
             self._starts_when_fresh = False
-            self._stage.send(pipes.TransportCommand("start"))
-        if (
-            self.settings.sync == "internal"
-            and self.is_ready
-            and self.status.stage is not None
-            and not self._is_started
-        ):
-            assert self._stage is not None
+            self.stage.send(pipes.TransportCommand("start"))
+        is_alone = self.link is not None and not self.link.session.shares_start_stop
+        starts_itself = self.settings.sync == "internal" or is_alone
+        if starts_itself and self.is_ready and self.status.stage is not None and not self._is_started:
             self._is_started = True
-            self._stage.send(pipes.TransportCommand("start"))
+            self._command("start")
 
     def _watch_children(self) -> None:
+        """What hangs is killed, and so begins again. While we stood still ourselves (the machine slept) nobody's
+        silence was heard."""
         now_s = time.monotonic()
-        if self._model is not None and not self._model.is_gone:
-            limit = MODEL_START_S if self.status.model is None else MODEL_DEADLINE_S
-            is_waiting = self.status.model is None or self.planner.in_flight is not None
-            if is_waiting and now_s - self._asked_s > limit:
-                self._report("the model does not answer; it is being started again")
-                self._model.process.kill()
-        if self._stage is not None and not self._stage.is_gone:
-            limit = STAGE_START_S if self.status.stage is None else STAGE_SILENCE_S
-            if now_s - self._stage.last_heard_s > limit:
-                self._report("the stage does not answer; it is being started again")
-                self._stage.process.kill()
-
-    def _ns_to_next_bar(self) -> int | None:
-        if not self.status.transport.is_rolling:
-            return None
-        meter = self.settings.patch.meter
-        ns_per_tick = 60e9 / (self.status.transport.tempo_bpm * 480)
-        tick = self.status.transport.tick + (time.monotonic_ns() - self.status.transport.at_ns) / ns_per_tick
-        return round((meter.ticks_per_bar - tick % meter.ticks_per_bar) * ns_per_tick)
+        if now_s - self._watched_s > OWN_STALL_S:
+            self._awake_since_s = now_s
+        self._watched_s = now_s
+        awake_s = now_s - self._awake_since_s
+        if self.status.model is None:
+            self.model.kill_if(min(self.model.silence_s(), awake_s) > MODEL_START_S)
+        elif self.planner.in_flight is not None:
+            limit_s = max(MODEL_DEADLINE_S, MODEL_DEADLINE_BARS * self.planner.usual_ns * 1e-9)
+            self.model.kill_if(min(now_s - self._asked_s, awake_s) > limit_s)
+        silence_s = min(self.stage.silence_s(), awake_s)
+        self.stage.kill_if(silence_s > (STAGE_SILENCE_S if self.stage.is_ready else STAGE_START_S))
 
     async def _ping(self) -> None:
         while not self._over.is_set():
-            if self._stage is not None:
-                self._stage.send(pipes.Ping())
+            self.stage.send(pipes.Ping())
             await asyncio.sleep(PING_S)
+
+    async def _keep_link(self) -> None:
+        """Tells the stage where the Link session is."""
+        while self.link is not None and not self._over.is_set():
+            with self._carrying_on("Link"):
+                state = self._link_state(self.link)
+                if self.status.stage is not None:
+                    self.stage.send(state)
+            await asyncio.sleep(LINK_S)
 
     async def _show(self) -> None:
         while not self._over.is_set():

@@ -39,12 +39,14 @@ CLOSE_S = 0.5
 
 @dataclass(frozen=True, slots=True)
 class DashboardState:
-    """Everything that is shown; None means not known yet. `tick` is the transport's position. `plan` is
-    (32, 6) from the playing bar on, `given` marks by numbers what of it the performer holds (NaN
-    elsewhere). `bars` are the playing one and those that come, in order. `errors`: newest last."""
+    """Everything that is shown; None means not known yet. `tick` is the transport's position, `peers` are the others
+    in a Link session. `plan` is (32, 6) from the playing bar on, `given` marks by numbers what of it the performer
+    holds (NaN elsewhere). `bars` are the playing one and those that come, in order. `errors`: newest last.
+    `is_spared`: the model is slower than the music and asked for less."""
 
     title: str = ""
     sync: str = "midi"
+    peers: int = 0
     is_rolling: bool = False
     is_locked: bool = False
     tempo_bpm: float | None = None
@@ -60,6 +62,8 @@ class DashboardState:
     lateness_p99_ns: int | None = None
     lateness_max_ns: int | None = None
     underruns: int = 0
+    xruns: int = 0
+    is_spared: bool = False
     sounding: int = 0
     osc_messages: int = 0
     osc_refused: int = 0
@@ -113,6 +117,8 @@ def _transport(state: DashboardState) -> Text:
     beats = max(1, math.ceil(state.meter.ticks_per_bar / PPQN))
     dots = "".join("●" if place == beat and state.is_rolling else "○" for place in range(min(beats, 16)))
     lead = "own tempo" if state.sync == "internal" else "locked" if state.is_locked else "not locked"
+    if state.sync == "link" and state.is_locked:
+        lead = "1 peer" if state.peers == 1 else f"{state.peers} peers"
     return _line(
         (" ▶ playing  " if state.is_rolling else " ■ stopped  ", "bold green" if state.is_rolling else "bold yellow"),
         (f"bar {bar_index + 1}.{beat + 1}  {dots}  ", "bold"),
@@ -126,6 +132,7 @@ def _leader(state: DashboardState) -> str:
     """Who leads; while nothing rolls, what the performer can do to make it."""
     if not state.is_rolling and state.lead_bars:
         ready = {"midi": "ready: press play in the DAW", "osc": "ready: /fractal/trigger/bar"}
+        ready["link"] = "ready: press play in a Link peer that shares Start/Stop, or /fractal/transport/start"
         return ready.get(state.sync, "ready")
     return f"led by {_clean(state.sync)}"
 
@@ -241,6 +248,9 @@ def _health(state: DashboardState) -> list[Text]:
         _line(
             (" lateness ", "dim"),
             f"p50 {late[0]}  p99 {late[1]}  max {_number(_milliseconds(state.lateness_max_ns), 2)} ms",
+            ("   xruns ", "dim") if state.xruns else "",
+            (str(state.xruns), "bold yellow") if state.xruns else "",
+            ("   slow model: asked for less", "bold yellow") if state.is_spared else "",
         ),
     ]
 

@@ -15,6 +15,7 @@ from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
 
 from fractal_live.ports import pipes
+from fractal_live.ports.pipe_writer import PipeWriter
 
 KILL_JOIN_S = 0.1  # the loop waits for it, and so do the pings
 
@@ -39,6 +40,7 @@ class Child:
     name: str
     process: SpawnProcess
     connection: Connection
+    writer: PipeWriter
     last_heard_s: float = field(default_factory=time.monotonic)
     is_gone: bool = False
 
@@ -52,7 +54,7 @@ class Child:
         with _bare_main():
             process.start()
         theirs.close()
-        child = cls(name, process, ours)
+        child = cls(name, process, ours, PipeWriter(ours))
         loop = asyncio.get_running_loop()
         child.send(setup)
         threading.Thread(
@@ -61,9 +63,9 @@ class Child:
         return child
 
     def send(self, message: object) -> None:
-        """From the loop. A pipe that has broken is noticed by its reader."""
-        with contextlib.suppress(OSError, ValueError):
-            self.connection.send(message)
+        """From the loop; never blocks, even if the child is frozen. A pipe that has broken is noticed by its
+        reader."""
+        self.writer.send([message])
 
     def _read(
         self, loop: asyncio.AbstractEventLoop, on_message: Callable[[object], None], on_gone: Callable[[], None]
@@ -80,8 +82,10 @@ class Child:
                 loop.call_soon_threadsafe(on_gone)
 
     def kill(self) -> None:
-        with contextlib.suppress(OSError, ValueError):
-            self.connection.close()
+        """At once; what it was still to be told is lost."""
         if self.process.is_alive():
             self.process.kill()
+        self.writer.abandon()
+        with contextlib.suppress(OSError, ValueError):
+            self.connection.close()
         self.process.join(KILL_JOIN_S)

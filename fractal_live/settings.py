@@ -25,8 +25,8 @@ else:
 ShippedKind = Literal["patches", "config", "checkpoints"]
 SUFFIX: dict[ShippedKind, str] = {"patches": ".toml", "config": ".toml", "checkpoints": ".safetensors"}
 
-SYNCS = ("midi", "internal", "osc")
-MIDI_APIS = ("auto", "alsa", "jack", "core", "winmm", "none")
+SYNCS = ("midi", "internal", "osc", "link")
+MIDI_APIS = ("auto", "alsa", "jack-native", "jack", "core", "winmm", "none")
 CLOCK_LOSSES = ("hold", "stop")
 DEVICES = ("auto", "cpu", "cuda")
 
@@ -40,11 +40,14 @@ class Patch:
     """What a performer prepares. `checkpoint` is a path or the name of a shipped one. `controls` are
     defaults by control name, `plan` held values by attribute (one number holds, several are a curve over
     the first bars); both fit `Controls(values, plan)`. `channel` is 0 to 15, as MIDI has it (the file
-    says 1 to 16). `sync` is midi, internal or osc. `osc_out` are receivers (host, port)."""
+    says 1 to 16). `sync` is midi, internal, osc or link. `send_clock`: others follow us (not behind a MIDI clock).
+    `link_start_stop`: a Link session's playing and stopping are ours. `osc_out` are receivers (host, port)."""
 
     title: str = "untitled"
     checkpoint: str = "live"
     sync: str = "midi"
+    send_clock: bool = False
+    link_start_stop: bool = True
     tempo_bpm: float = 120.0
     meter: Meter = FOUR_FOUR
     channel: int = 0
@@ -74,8 +77,8 @@ class Machine:
 @dataclass(frozen=True, slots=True)
 class RunSettings:
     """Everything `fractal-live run` was told, resolved. `bars` ends the run after that many; `record` is the
-    file the set is written to; `sync` is midi, internal or osc; `picture` is where the last frame of the
-    dashboard is drawn as SVG."""
+    file the set is written to; `sync` is midi, internal, osc or link; `sends_clock`: we lead others; `picture` is where
+    the last frame of the dashboard is drawn as SVG. Raises SettingsError where these do not go together."""
 
     patch: Patch
     machine: Machine
@@ -86,6 +89,14 @@ class RunSettings:
     bars: int | None = None
     shows_dashboard: bool = True
     picture: Path | None = None
+    sends_clock: bool = False
+
+    def __post_init__(self) -> None:
+        if self.sends_clock and self.sync == "midi":
+            raise SettingsError(
+                "--send-clock (send_clock = true in the patch) with --sync midi: a clock is followed already; "
+                "allowed with --sync internal, osc and link, or --no-send-clock"
+            )
 
 
 def read_patch(path: Path) -> Patch:
@@ -94,6 +105,8 @@ def read_patch(path: Path) -> Patch:
         "title": _text,
         "checkpoint": _text,
         "sync": _one_of(SYNCS),
+        "send_clock": _yes_or_no,
+        "link_start_stop": _yes_or_no,
         "tempo_bpm": _number(20, 400),
         "meter": _meter,
         "channel": lambda value: _whole(1, 16)(value) - 1,
@@ -234,6 +247,12 @@ def _text(value: Any) -> str:
 
 def _text_or_empty(value: Any) -> str:
     return "" if value == "" else _text(value)
+
+
+def _yes_or_no(value: Any) -> bool:
+    if not isinstance(value, bool):
+        raise _Wrong(f"is {value!r}; allowed: true, false")
+    return value
 
 
 def _one_of(choices: tuple[str, ...]) -> _Reader:

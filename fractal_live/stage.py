@@ -1,8 +1,8 @@
 """The stage process: bars in ticks go in, notes leave at their nanosecond.
 
-A small heap, one loop thread that waits for the next due tick, and around it threads that only carry:
-the pipe's reader and writer and the MIDI driver's callback. If the daemon dies, the stage closes every
-note and leaves.
+A small heap, one loop thread that hands messages over a little ahead of their time, and around it threads
+that only carry: the sender, the pipe's reader and writer, the MIDI driver's callback. If the daemon dies, the
+stage closes every note and leaves.
 """
 
 from __future__ import annotations
@@ -15,25 +15,25 @@ import time
 from collections import deque
 from multiprocessing.connection import Connection
 
+from fractal_live.live.player import Player
 from fractal_live.live.scheduler import NOTE_OFF, Scheduler
-from fractal_live.live.telemetry import Telemetry
-from fractal_live.live.transport import Change, Transport
+from fractal_live.live.transport import Transport
 from fractal_live.ports import pipes
-from fractal_live.ports.midi_in import MidiIn, open_input
-from fractal_live.ports.midi_out import Output, open_output
+from fractal_live.ports.midi_out import MidiOut
 from fractal_live.ports.midi_system import PortError
-from fractal_live.ports.pipe_ends import PipeEnds, WakeUp
+from fractal_live.ports.pipe_ends import PipeEnds
+from fractal_live.ports.port_keeper import MidiPorts, PortKeeper, no_ports, open_ports
 from fractal_live.ports.priority import REALTIME, ask_for_priority
+from fractal_live.ports.wake_up import WakeUp
 
 STATE_EVERY_NS = 100_000_000
 HEALTH_EVERY_NS = 500_000_000
 PING_LIMIT_NS = 1_000_000_000
 FIRST_PING_LIMIT_NS = 30_000_000_000  # the daemon may still be starting
-SPIN_NS = 700_000
-REALTIME_SPIN_NS = 300_000  # what a timer's wake-up takes, even for the first in line
+LEAST_WAIT_NS = 500_000  # where there is no hurry: what is due soon is handed over well before
+FIRST_SYSTEM_STATUS = 0xF0
+CLOCK_LEAD_IN_NS = 5_000_000  # MIDI 1.0: those who follow need a millisecond between Start and the first clock
 OWN_STALL_NS = 400_000_000  # a loop this late cannot blame the daemon for its silence
-
-CLOCK, START, CONTINUE, STOP, SONG_POSITION = 0xF8, 0xFA, 0xFB, 0xFC, 0xF2
 
 
 def main(connection: Connection) -> None:
@@ -53,21 +53,17 @@ def main(connection: Connection) -> None:
     priority = ask_for_priority()  # before any thread begins, so that all of them have it
     wake = WakeUp()
     ends = PipeEnds(connection, wake)
+    is_realtime = priority == REALTIME
     try:
-        output = open_output(setup.port_name, setup.midi_api, setup.connect)
+        ports = open_ports(setup, wake.poke, is_realtime)
     except PortError as trouble:
-        _give_up(ends, trouble)
-        return
-    try:
-        midi_in = open_input(setup.port_name, wake.poke, setup.midi_api, setup.clock_port)
-    except PortError as trouble:
-        output.close()
-        _give_up(ends, trouble)
-        return
-    stage = Stage(setup, ends, wake, output, midi_in, is_realtime=priority == REALTIME)
+        if not setup.is_restart:
+            return _give_up(ends, trouble)
+        ports = no_ports(wake.poke, is_realtime, str(trouble))  # in the middle of a set it is waited for
+    keeper = PortKeeper(lambda: open_ports(setup, wake.poke, is_realtime), wake.poke)
+    stage = Stage(setup, ends, wake, ports, keeper, priority)
     if is_main_thread:
         signal.signal(signal.SIGTERM, lambda signum, frame: stage.leave())
-    ends.send(pipes.StageReady(output.name, midi_in.name, priority, output.advice))
     gc.collect()
     gc.freeze()
     gc.disable()
@@ -87,22 +83,28 @@ class Stage:
         setup: pipes.StageSetup,
         ends: PipeEnds,
         wake: WakeUp,
-        output: Output,
-        midi_in: MidiIn,
-        is_realtime: bool,
+        ports: MidiPorts,
+        keeper: PortKeeper,
+        priority: str = "normal",
     ) -> None:
         self._ends = ends
         self._wake = wake
-        self._output = output
-        self._midi_in = midi_in
-        self._spin_ns = REALTIME_SPIN_NS if is_realtime else SPIN_NS
-        self._latency_ns = round(setup.latency_ms * 1e6)  # positive is later
+        self._ports = ports
+        self._keeper = keeper
+        self._priority = priority
+        self._channel = setup.channel
+        self._to_close = list(setup.closing)  # what a synthesizer may still play that no port reached any more
         self._scheduler = Scheduler(setup.meter, setup.channel)
-        self._transport = Transport(setup.sync, setup.meter, setup.tempo_bpm, setup.clock_loss, setup.end_bar)
-        self._telemetry = Telemetry()
+        latency_ns = round(setup.latency_ms * 1e6)  # positive is later
+        lead_in_ns = CLOCK_LEAD_IN_NS + max(-latency_ns, 0) if setup.sends_clock else 0
+        self._transport = Transport(
+            setup.sync, setup.meter, setup.tempo_bpm, setup.clock_loss, setup.end_bar, lead_in_ns
+        )
+        self._player = Player(
+            self._transport, self._scheduler, ports.output, latency_ns, setup.sends_clock, on_change=self._tell_state
+        )
+        self._rolled = None if setup.rolling_tick is None else (setup.rolling_tick, setup.rolling_at_ns)
         self._is_leaving = False
-        self._played_tick = 0
-        self._rolling_since_ns = 0
         self._faults: deque[str] = deque(maxlen=8)
         self._next_state_ns = self._next_health_ns = 0
         self._ping_deadline_ns = self._last_loop_ns = 0
@@ -116,17 +118,19 @@ class Stage:
         """Until Shutdown, SIGTERM, or the daemon's silence."""
         self._last_loop_ns = time.monotonic_ns()
         self._ping_deadline_ns = self._last_loop_ns + FIRST_PING_LIMIT_NS
+        self._keeper.start(self._ports)
+        self._say_ports(self._ports.output.advice)
+        self._close_leftovers()
         try:
             while not self._is_leaving:
                 self._take_midi()
-                if self._next_state_ns == 0:
-                    self._report_state()  # a change is told before what is played under it
                 self._play()  # before everything that can wait
-                now_ns = time.monotonic_ns()
                 self._take_commands()
-                self._apply(self._transport.poll(now_ns), now_ns)
-                self._report_state()  # before what is played under it
                 self._play()
+                self._mind_ports()
+                now_ns = time.monotonic_ns()
+                if now_ns >= self._next_state_ns:
+                    self._tell_state()
                 self._report_health(now_ns)
                 self._check_daemon(now_ns)
                 self._wait()
@@ -134,35 +138,24 @@ class Stage:
             self._ends.send(pipes.Fault(f"the stage failed: {trouble!r}"))
             raise
         finally:
-            self._close_notes(self._scheduler.silence())
-            self._output.close()
-            self._midi_in.close()
+            self._keeper.close()
+            if self._ports.is_lost:  # nothing can be closed: the daemon knows what sounds, and the next stage is told
+                self._ends.close()  # first: RtMidi takes a second, all of ours with it, to leave a dead server
+            else:
+                self._player.silence()
+                self._tell_played()
+            self._ports.close()
             self._ends.close()
 
     # What comes in
 
     def _take_midi(self) -> None:
-        received = self._midi_in.received
-        while received:
+        """What has come in, each message not before its time: JACK tells of a whole cycle when that begins."""
+        received, now_ns = self._ports.midi_in.received, time.monotonic_ns()
+        while received and received[0][0] <= now_ns:
             arrived_ns, message = received.popleft()
-            self._on_midi(arrived_ns, message)
-
-    def _on_midi(self, now_ns: int, message: bytes) -> None:
-        transport = self._transport
-        status = message[0]
-        if status == CLOCK:
-            self._apply(transport.on_clock(now_ns), now_ns)
-        elif status == START:
-            self._apply(transport.on_start(now_ns), now_ns)
-        elif status == CONTINUE:
-            self._apply(transport.on_continue(now_ns), now_ns)
-        elif status == STOP:
-            self._apply(transport.on_stop(now_ns), now_ns)
-        elif status == SONG_POSITION:
-            if len(message) == 3:
-                self._apply(transport.on_song_position(message[1] | message[2] << 7, now_ns), now_ns)
-        else:
-            self._ends.send(pipes.ControlInput(message, now_ns))
+            if not self._player.hear(message, arrived_ns):
+                self._ends.send(pipes.ControlInput(message, arrived_ns))
 
     def _take_commands(self) -> None:
         for message in self._ends.take():
@@ -171,107 +164,60 @@ class Stage:
             if isinstance(message, pipes.PlayBar):
                 self._scheduler.offer(message.bar, message.version, message.fallback)
             elif isinstance(message, pipes.TransportCommand):
-                self._command(message, now_ns)
+                self._obey(message, now_ns)
+            elif isinstance(message, pipes.LinkState):
+                self._player.link(message.tempo_bpm, message.beat, message.at_ns, message.is_playing, now_ns)
             elif isinstance(message, pipes.Shutdown):
                 self._is_leaving = True
         if self._ends.is_closed:
             self._is_leaving = True
 
-    def _command(self, command: pipes.TransportCommand, now_ns: int) -> None:
-        transport = self._transport
-        if command.kind == "start":
-            self._apply(transport.start(now_ns), now_ns)
-        elif command.kind == "continue":
-            self._apply(transport.resume(now_ns), now_ns)
-        elif command.kind == "stop":
-            self._apply(transport.stop(now_ns), now_ns)
-        elif command.kind == "tempo":
-            transport.set_tempo(command.value, now_ns)
-        elif command.kind == "trigger_bar":
-            self._apply(transport.trigger_bar(now_ns), now_ns)
-        elif command.kind == "clock_beat":
-            self._apply(transport.clock_beat(now_ns), now_ns)
-        elif command.kind == "panic":
-            self._close_notes(self._scheduler.panic())
-        else:
+    def _obey(self, command: pipes.TransportCommand, now_ns: int) -> None:
+        rolled = self._rolled
+        if command.kind in ("take_up", "start", "stop", "continue"):
+            self._rolled = None
+        if command.kind == "take_up":
+            if rolled is not None:
+                self._player.take_up(*rolled, now_ns)
+        elif not self._player.command(command.kind, command.value, now_ns):
             self._fault(f"the stage does not know the transport command {command.kind!r}")
-        self._next_state_ns = 0
-
-    def _apply(self, change: Change | None, now_ns: int) -> None:
-        """Do what a change of the transport asks for."""
-        if change is None:
-            return
-        self._rolling_since_ns = now_ns
-        position = self._transport.position(now_ns)
-        if change is Change.LOCATED:
-            self._close_notes(self._scheduler.locate(position))
-            self._played_tick = position
-        elif change is Change.STOPPED:
-            self._played_tick = max(self._played_tick, position)
-            self._close_notes(self._scheduler.silence())
-        self._next_state_ns = 0
-        self._report_state()  # each change is told, however fast they come: a DAW's loop is three in one breath
 
     # What goes out
 
     def _play(self) -> None:
-        """Send everything that is due by now, a chord at a time."""
-        transport = self._transport
-        if not transport.is_rolling:
-            return
-        until = transport.timeline.tick_at(time.monotonic_ns() - self._latency_ns)
-        if transport.stop_tick is not None:
-            until = min(until, transport.stop_tick - 1)
-        self._played_tick = until
-        if self._scheduler.next_tick() > until:
-            return
-        due = self._scheduler.due(until)
-        sent_ns = []
-        for _, message in due:
-            sent_ns.append(time.monotonic_ns())
-            self._send(message)
-        for (tick, _), at_ns in zip(due, sent_ns, strict=True):
-            due_ns = transport.timeline.time_at(tick) + self._latency_ns
-            self._telemetry.sent(max(due_ns, self._rolling_since_ns), at_ns)
+        self._player.play(time.monotonic_ns())
+        self._tell_played()
+
+    def _tell_played(self) -> None:
         news: list[object] = [
-            pipes.BarStarted(begun.bar, begun.version, begun.is_fallback) for begun in self._scheduler.take_begun()
+            pipes.BarStarted(begun.bar, begun.version, begun.is_fallback) for begun in self._player.take_begun()
         ]
-        news += [pipes.Sounded(tick, message) for tick, message in due]
-        self._ends.send_all(news)
-
-    def _send(self, message: bytes) -> None:
-        try:
-            self._output.send(message)
-        except PortError as trouble:
-            self._fault(str(trouble))
-
-    def _close_notes(self, messages: list[bytes]) -> None:
-        """Send what ends the sounding notes, and say so as with every note message."""
-        for message in messages:
-            self._send(message)
-        offs = [message for message in messages if message[0] & 0xF0 == NOTE_OFF]
-        self._ends.send_all([pipes.Sounded(self._played_tick, message) for message in offs])
+        news += [pipes.Sounded(tick, message) for tick, message in self._player.take_sounded()]
+        if news:
+            self._ends.send_all(news)
 
     def _fault(self, text: str) -> None:
-        self._telemetry.count("faults")
+        self._player.telemetry.count("faults")
         if text not in self._faults:
             self._faults.append(text)
 
-    def _report_state(self) -> None:
+    def _tell_state(self) -> None:
+        """At every change, however fast they come (a DAW's loop is three in one breath), and now and then."""
+        self._tell_played()  # what was before the change, before it
         transport, now_ns = self._transport, time.monotonic_ns()
-        if now_ns >= self._next_state_ns:
-            self._next_state_ns = now_ns + STATE_EVERY_NS
-            is_locked = transport.is_locked and not transport.is_clock_lost(now_ns)
-            self._ends.send(
-                pipes.TransportState(
-                    transport.is_rolling, transport.position(now_ns), transport.tempo_bpm, is_locked, now_ns
-                )
+        self._next_state_ns = now_ns + STATE_EVERY_NS
+        is_locked = transport.is_locked and not transport.is_clock_lost(now_ns)
+        self._ends.send(
+            pipes.TransportState(
+                transport.is_rolling, transport.position(now_ns), transport.tempo_bpm, is_locked, now_ns
             )
+        )
 
     def _report_health(self, now_ns: int) -> None:
         if now_ns >= self._next_health_ns:
             self._next_health_ns = now_ns + HEALTH_EVERY_NS
-            lateness = self._telemetry.lateness(now_ns)
+            telemetry = self._player.telemetry
+            lateness = telemetry.lateness(now_ns)
             self._ends.send(
                 pipes.StageHealth(
                     lateness_p50_ns=lateness.p50_ns,
@@ -279,12 +225,66 @@ class Stage:
                     lateness_max_ns=lateness.max_ns,
                     underruns=self._scheduler.underruns,
                     sounding=self._scheduler.sounding,
-                    sent=self._telemetry.counts["sent"],
+                    sent=telemetry.counts["sent"],
                     dropped_clocks=self._transport.dropped_clocks,
+                    lateness_bins=tuple(telemetry.bins),
+                    lateness_worst_ns=telemetry.worst_ns,
+                    xruns=self._ports.output.xruns,
                 )
             )
-            while self._faults:
-                self._ends.send(pipes.Fault(self._faults.popleft()))
+            faults = self._ports.output.faults
+            while faults:
+                self._fault(faults.popleft())
+            self._tell_faults()
+
+    def _tell_faults(self) -> None:
+        while self._faults:
+            self._ends.send(pipes.Fault(self._faults.popleft()))
+
+    # Ports that go and come
+
+    def _mind_ports(self) -> None:
+        if self._ports.is_lost and not self._is_leaving:
+            self._lose_ports()
+        opened = self._keeper.take()
+        if opened is not None:
+            self._use(opened)
+            self._say_ports(f"MIDI goes out at {opened.output.name} now.")
+            self._close_leftovers()
+        replugged = self._keeper.take_replugged()
+        if replugged is not None:
+            # Whatever sounded there when it went: nobody knows how much of it was closed.
+            self._player.silence()
+            self._ports.output.send([bytes((NOTE_OFF | self._channel, pitch, 0)) for pitch in range(128)])
+            self._fault(f"the MIDI port {replugged} is back")
+
+    def _lose_ports(self) -> None:
+        """The server has gone. JACK's own ports are opened again here; RtMidi cannot do that, so another stage will."""
+        self._fault("the JACK server has gone; the music goes on and is heard again when it is back")
+        self._tell_faults()
+        if isinstance(self._ports.output, MidiOut):
+            self._is_leaving = True
+            return
+        lost = self._ports.output
+        self._use(no_ports(self._wake.poke, self._priority == REALTIME))
+        self._to_close += [message for message in lost.take_unsent() if message[0] < FIRST_SYSTEM_STATUS]
+        self._say_ports()
+
+    def _use(self, ports: MidiPorts) -> None:
+        """From now on other ports; what sounds is closed on the old ones, as far as they still carry it."""
+        self._player.silence()
+        self._player.output = ports.output
+        self._ports = ports
+        self._keeper.use(ports)
+
+    def _close_leftovers(self) -> None:
+        if self._to_close and not self._ports.is_waiting:
+            self._ports.output.send_once_connected(self._to_close)
+            self._to_close = []
+
+    def _say_ports(self, advice: str = "") -> None:
+        output, midi_in = self._ports
+        self._ends.send(pipes.StageReady(output.name, midi_in.name, self._priority, advice, output.ahead_ns))
 
     # Waiting
 
@@ -296,30 +296,15 @@ class Stage:
         if now_ns > self._ping_deadline_ns:
             self._is_leaving = True
 
-    def _next_due_ns(self) -> int | None:
-        """When the next note or the end is due."""
-        transport = self._transport
-        if not transport.is_rolling:
-            return None
-        due_ns = transport.timeline.time_at(self._scheduler.next_tick()) + self._latency_ns
-        other_ns = transport.next_ns()
-        return due_ns if other_ns is None else min(due_ns, other_ns)
-
     def _wait(self) -> None:
-        """Sleep until something is due or comes in; the last bit in a spin where sleeping is coarse."""
-        due_ns = self._next_due_ns()
+        """Sleep until there is something to hand over or something comes in."""
         wake_ns = min(self._next_state_ns, self._next_health_ns)
-        is_music = due_ns is not None and due_ns - self._spin_ns < wake_ns
-        sleep_until_ns = due_ns - self._spin_ns if due_ns is not None and is_music else wake_ns
-        timeout_ns = sleep_until_ns - time.monotonic_ns()
-        if self._is_woken_within(max(timeout_ns, 0) * 1e-9) or due_ns is None or not is_music:
-            return
-        while time.monotonic_ns() < due_ns:
-            if self._is_woken_within(0):  # lends the interpreter lock to a callback that has a clock to stamp
-                return
-
-    def _is_woken_within(self, timeout_s: float) -> bool:
-        readable, _, _ = select.select([self._wake], [], [], timeout_s)
-        if readable:
+        next_ns = self._player.next_ns()
+        if next_ns is not None:
+            wake_ns = min(wake_ns, next_ns)
+        received = self._ports.midi_in.received
+        if received:
+            wake_ns = min(wake_ns, received[0][0])
+        timeout_ns = max(wake_ns - time.monotonic_ns(), LEAST_WAIT_NS)
+        if select.select([self._wake], [], [], timeout_ns * 1e-9)[0]:
             self._wake.clear()
-        return bool(readable)

@@ -8,6 +8,8 @@ from dataclasses import dataclass, field
 from fractal_live.dashboard import DashboardState
 from fractal_live.live.controls import Controls
 from fractal_live.live.planner import Planner
+from fractal_live.live.timeline import NS_PER_MINUTE
+from fractal_live.music.meter import PPQN, Meter
 from fractal_live.music.request import ModelReady
 from fractal_live.ports.osc_in import OscIn
 from fractal_live.ports.pipes import StageHealth, StageReady, TransportState
@@ -20,7 +22,7 @@ BARS_SHOWN = 4
 @dataclass(slots=True)
 class Status:
     """The newest word of each. `stage` and `model` are None until that process is ready; `errors` has the newest
-    last."""
+    last; `peers` are the others in the Link session."""
 
     transport: TransportState
     health: StageHealth = field(default_factory=lambda: StageHealth(0, 0, 0, 0, 0, 0, 0))
@@ -28,6 +30,16 @@ class Status:
     model: ModelReady | None = None
     errors: deque[str] = field(default_factory=lambda: deque(maxlen=ERRORS_KEPT))
     last_osc: str = ""
+    peers: int = 0
+
+    def ns_to_next_bar(self, meter: Meter, now_ns: int) -> int | None:
+        """The time left to the next bar line; None while nothing rolls."""
+        transport = self.transport
+        if not transport.is_rolling:
+            return None
+        ns_per_tick = NS_PER_MINUTE / (transport.tempo_bpm * PPQN)
+        tick = transport.tick + (now_ns - transport.at_ns) / ns_per_tick
+        return round((meter.ticks_per_bar - tick % meter.ticks_per_bar) * ns_per_tick)
 
     def frame(
         self, settings: RunSettings, planner: Planner, controls: Controls, osc_in: OscIn | None
@@ -38,6 +50,7 @@ class Status:
         return DashboardState(
             title=settings.patch.title,
             sync=settings.sync,
+            peers=self.peers,
             is_rolling=transport.is_rolling,
             is_locked=transport.is_locked,
             tempo_bpm=transport.tempo_bpm,
@@ -53,6 +66,8 @@ class Status:
             lateness_p99_ns=health.lateness_p99_ns,
             lateness_max_ns=health.lateness_max_ns,
             underruns=health.underruns,
+            xruns=health.xruns,
+            is_spared=planner.is_spared,
             sounding=health.sounding,
             osc_messages=osc_in.counts.messages if osc_in is not None else 0,
             osc_refused=controls.refused + (sum(osc_in.counts.refused.values()) if osc_in is not None else 0),

@@ -27,31 +27,61 @@ def missing() -> str:
     return ""
 
 
+class Server:
+    """A dummy server that can be killed and started again. `start` skips the test where it cannot be had."""
+
+    def __init__(self, name: str, period_frames: int = PERIOD_FRAMES) -> None:
+        self.name = name
+        self.period_frames = period_frames
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        priority = "-R" if _may_be_realtime() else "-r"  # without priority a busy machine makes JACK lose MIDI
+        command = ["jackd", "-n", self.name, priority, "-d", "dummy", "-r", "48000", "-p", str(self.period_frames)]
+        self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        _await_server(self._process)
+
+    def kill(self) -> None:
+        """By its id, without a chance to say goodbye."""
+        if self._process is not None:
+            self._process.kill()
+            self._process.wait()
+
+    def stop(self) -> None:
+        if self._process is None:
+            return
+        self._process.terminate()
+        try:
+            self._process.wait(5)
+        except subprocess.TimeoutExpired:
+            self.kill()
+
+
 @contextlib.contextmanager
-def jack_server(name: str) -> Iterator[str]:
+def mortal_server(name: str, period_frames: int = PERIOD_FRAMES) -> Iterator[Server]:
     """A dummy server called `name`, the default one of this process and its children meanwhile.
     Skips the test where there is none."""
     if missing():
         pytest.skip(missing())
-    priority = "-R" if _may_be_realtime() else "-r"  # without priority a busy machine makes JACK lose MIDI
-    command = ["jackd", "-n", name, priority, "-d", "dummy", "-r", "48000", "-p", str(PERIOD_FRAMES)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     before = {key: os.environ.get(key) for key in ("JACK_DEFAULT_SERVER", "JACK_NO_START_SERVER")}
     os.environ.update(JACK_DEFAULT_SERVER=name, JACK_NO_START_SERVER="1")
+    server = Server(name, period_frames)
     try:
-        _await_server(server)
-        yield name
+        server.start()
+        yield server
     finally:
         for key, value in before.items():
             os.environ.pop(key, None)
             if value is not None:
                 os.environ[key] = value
-        server.terminate()
-        try:
-            server.wait(5)
-        except subprocess.TimeoutExpired:
-            server.kill()
-            server.wait()
+        server.stop()
+
+
+@contextlib.contextmanager
+def jack_server(name: str) -> Iterator[str]:
+    """As `mortal_server`, for those who only need its name."""
+    with mortal_server(name):
+        yield name
 
 
 def _may_be_realtime() -> bool:

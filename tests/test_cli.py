@@ -54,14 +54,34 @@ def timed(track: mido.MidiTrack) -> list[tuple[int, mido.Message]]:
 @pytest.mark.parametrize(
     ("options", "expected"),
     [
-        (("--sync", "tap"), "--sync is 'tap'; allowed: midi, internal, osc"),
+        (("--sync", "tap"), "--sync is 'tap'; allowed: midi, internal, osc, link"),
         (("--device", "tpu"), "--device is 'tpu'; allowed: auto, cpu, cuda"),
-        (("--midi-api", "coremidi"), "--midi-api is 'coremidi'; allowed: auto, alsa, jack, core, winmm, none"),
+        (
+            ("--midi-api", "coremidi"),
+            "--midi-api is 'coremidi'; allowed: auto, alsa, jack-native, jack, core, winmm, none",
+        ),
         (("--log-level", "loud"), "--log-level is 'loud'; allowed: debug, info, warning, error"),
     ],
 )
 def test_a_wrong_choice_is_refused_with_the_choices_there_are(options: tuple[str, ...], expected: str) -> None:
     assert complaint("run", *options) == expected
+
+
+def test_leading_while_following_a_midi_clock_is_refused() -> None:
+    assert complaint("run", "--send-clock").startswith("--send-clock")
+    assert "allowed with --sync internal, osc and link" in complaint("run", "--sync", "midi", "--send-clock")
+
+
+def test_link_without_its_package_is_refused_before_the_show(tmp_path: Path) -> None:
+    (tmp_path / "aalink.py").write_text("raise ImportError('not for this machine')", encoding="utf-8")
+    environment = {**os.environ, "PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"}
+    command = [sys.executable, "-m", "fractal_live.cli", "run", "--sync", "link", "--midi-api", "none"]
+    done = subprocess.run(
+        command, capture_output=True, text=True, cwd=tmp_path, env=environment, timeout=60, check=False
+    )
+    assert done.returncode == 1
+    assert "pip install 'fractal-live[link]'" in done.stderr
+    assert "Traceback" not in done.stderr
 
 
 def test_an_unknown_patch_is_refused_with_the_patches_there_are() -> None:

@@ -10,8 +10,11 @@ from pathlib import Path
 import pytest
 
 from fractal_live.daemon import Daemon
+from fractal_live.link_leader import LinkLeader
+from fractal_live.music.meter import FOUR_FOUR
 from fractal_live.music.request import ModelFault, ModelReady
 from fractal_live.ports import pipes
+from fractal_live.ports.link_sync import LinkSession
 from fractal_live.settings import Machine, Patch, RunSettings
 
 BAR = 1920
@@ -40,25 +43,24 @@ def test_a_position_that_is_set_while_it_stands_leaves_no_hole_in_the_recording(
             daemon._on_stage(pipes.Sounded(tick + 480, b"\x80\x3c\x00"))
             daemon._on_stage(state(True, tick + 900))
             daemon._on_stage(state(False, tick + 900))
-        if daemon._saving is not None:
-            await daemon._saving
+        await daemon.recording.saved()
 
     asyncio.run(evening())
-    assert daemon.recorder.end_tick == 2 * BAR
+    assert daemon.recording.recorder.end_tick == 2 * BAR
 
 
 def test_a_model_that_dies_while_it_starts_again_does_not_end_the_set(
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starts: list[float] = []
-    monkeypatch.setattr("fractal_live.daemon.RESTART_S", 0.01)
-    monkeypatch.setattr(daemon, "_start_model", lambda: starts.append(time.monotonic()))
+    monkeypatch.setattr("fractal_live.keeper.RESTART_S", 0.01)
+    monkeypatch.setattr(daemon.model, "start", lambda: starts.append(time.monotonic()))
 
     async def evening() -> None:
         daemon._on_model(ModelReady("x", "cpu", 1, 1))
-        daemon._model_gone()
+        daemon.model._gone()
         daemon._on_model(ModelFault("out of memory"))
-        daemon._model_gone()
+        daemon.model._gone()
         await asyncio.sleep(0.1)
 
     asyncio.run(evening())
@@ -69,7 +71,7 @@ def test_a_model_that_dies_while_it_starts_again_does_not_end_the_set(
 def test_a_model_that_never_began_ends_the_run_and_says_why(daemon: Daemon) -> None:
     async def evening() -> None:
         daemon._on_model(ModelFault("no such checkpoint"))
-        daemon._model_gone()
+        daemon.model._gone()
 
     asyncio.run(evening())
     assert daemon._over.is_set() and "no such checkpoint" in str(daemon._reason)
@@ -77,14 +79,13 @@ def test_a_model_that_never_began_ends_the_run_and_says_why(daemon: Daemon) -> N
 
 def test_a_disk_that_refuses_the_recording_is_reported(daemon: Daemon, tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    daemon.recorder.path = tmp_path / "file" / "set.mid"
+    daemon.recording.recorder.path = tmp_path / "file" / "set.mid"
 
     async def evening() -> None:
         for bar in range(3):
-            daemon.recorder.sounded(bar * BAR, b"\x90\x3c\x40")
-            daemon._save_recording()
-            if daemon._saving is not None:
-                await daemon._saving
+            daemon.recording.recorder.sounded(bar * BAR, b"\x90\x3c\x40")
+            daemon.recording.save()
+            await daemon.recording.saved()
 
     asyncio.run(evening())
     assert any("not saved" in text for text in daemon.status.errors)
@@ -105,3 +106,43 @@ def test_a_mistake_in_one_turn_of_the_planning_is_shown_and_the_next_turn_comes(
     asyncio.run(daemon._play())
     assert len(turns) == 3
     assert list(daemon.status.errors) == ["planning failed: ZeroDivisionError: in the middle of the show"]
+
+
+class Session:
+    """A Link session of nobody else's."""
+
+    num_peers = 0
+    tempo = 120.0
+    beat = 0.0
+    playing = False
+    enabled = True
+
+    def request_beat(self, beat: float) -> None:
+        self.beat = beat
+
+
+def test_tempo_start_and_stop_go_out_to_the_link_session_and_a_held_plan_tempo_once(tmp_path: Path) -> None:
+    """A held tempo that was said again at every bar would fight with whoever turns the tempo knob of the session."""
+    settings = RunSettings(
+        Patch(plan={"tempo": 90.0}), Machine(), tmp_path / "none", "link", 3, tmp_path / "set.mid", sends_clock=True
+    )
+    daemon, session = Daemon(settings), Session()
+    daemon.link = LinkLeader(LinkSession(session, shares_start_stop=True), FOUR_FOUR)
+    performer = ("127.0.0.1", 9)
+    daemon._follow_plan_tempo()
+    assert session.tempo == 120.0  # who joins takes the session's tempo
+    daemon._on_osc("/fractal/transport/tempo", [101.0], performer)
+    assert session.tempo == 101.0
+    daemon._on_osc("/fractal/plan/tempo", [80.0], performer)
+    assert session.tempo == 80.0
+    session.tempo = 140.0  # somebody else
+    daemon._follow_plan_tempo()
+    assert session.tempo == 140.0
+    daemon._on_osc("/fractal/transport/start", [], performer)
+    assert session.playing
+    assert not daemon._link_state(daemon.link).is_playing, "there is nothing to play yet"
+    daemon.is_ready = True
+    assert daemon._link_state(daemon.link).is_playing
+    daemon._on_osc("/fractal/transport/stop", [], performer)
+    assert not session.playing
+    daemon.osc_out.close()

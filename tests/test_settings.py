@@ -33,6 +33,8 @@ def test_a_full_patch_is_read_as_it_is_written(tmp_path: Path) -> None:
         title = "Études"
         checkpoint = "weights.safetensors"
         sync = "internal"
+        send_clock = true
+        link_start_stop = false
         tempo_bpm = 96
         meter = "7/8"
         channel = 16
@@ -50,6 +52,8 @@ def test_a_full_patch_is_read_as_it_is_written(tmp_path: Path) -> None:
         title="Études",
         checkpoint="weights.safetensors",
         sync="internal",
+        send_clock=True,
+        link_start_stop=False,
         tempo_bpm=96.0,
         meter=Meter(7, 8),
         channel=15,
@@ -70,8 +74,9 @@ def test_a_full_patch_is_read_as_it_is_written(tmp_path: Path) -> None:
         ("titel = 'x'", "unknown key 'titel'; did you mean 'title'?; allowed: channel, checkpoint"),
         ("title = 3", "title: is 3; allowed: a text in quotes"),
         ("title = ' '", "title: is ' '; allowed: a text in quotes"),
-        ("sync = 'medi'", "sync: is 'medi'; did you mean 'midi'?; allowed: midi, internal, osc"),
-        ("sync = [1]", "sync: is [1]; allowed: midi, internal, osc"),
+        ("sync = 'medi'", "sync: is 'medi'; did you mean 'midi'?; allowed: midi, internal, osc, link"),
+        ("sync = [1]", "sync: is [1]; allowed: midi, internal, osc, link"),
+        ("send_clock = 1", "send_clock: is 1; allowed: true, false"),
         ("tempo_bpm = nan", "tempo_bpm: is nan; allowed: a number from 20 to 400"),
         ("tempo_bpm = true", "tempo_bpm: is True; allowed: a number from 20 to 400"),
         ("tempo_bpm = '96'", "tempo_bpm: is '96'; allowed: a number from 20 to 400"),
@@ -111,7 +116,7 @@ def test_an_error_in_a_patch_names_file_key_and_what_is_allowed(tmp_path: Path, 
     [
         ("osc_prot = 1", "did you mean 'osc_port'?"),
         ("osc_port = 0", "osc_port: is 0; allowed: a whole number from 1 to 65535"),
-        ("midi_api = 'coremidi'", "allowed: auto, alsa, jack, core, winmm, none"),
+        ("midi_api = 'coremidi'", "allowed: auto, alsa, jack-native, jack, core, winmm, none"),
         ("clock_loss = 'panic'", "allowed: hold, stop"),
         ("latency_ms = 1e9", "allowed: a number from -500 to 500"),
         ("connect = 3", "connect: is 3"),

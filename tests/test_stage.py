@@ -8,7 +8,8 @@ from fractal_live.music.notes import Bar, Note
 from fractal_live.ports import pipes
 from fractal_live.ports.midi_in import MidiIn
 from fractal_live.ports.midi_out import NoPort
-from fractal_live.ports.pipe_ends import WakeUp
+from fractal_live.ports.port_keeper import MidiPorts, PortKeeper
+from fractal_live.ports.wake_up import WakeUp
 from fractal_live.stage import Stage
 
 BAR = Bar(0, (Note(0, 60, 480, 90),))
@@ -38,14 +39,14 @@ class Ends:
 
 
 class Output(NoPort):
-    """Keeps when the first message left; ends the loop at the second note message."""
+    """Keeps when the first message left; ends the loop then."""
 
     def __init__(self) -> None:
-        super().__init__()
         self.first_ns = 0
         self.stage: Stage | None = None
+        super().__init__()
 
-    def send(self, message: bytes) -> None:
+    def _count(self, message: bytes) -> None:
         self.first_ns = self.first_ns or time.monotonic_ns()
         if self.stage is not None:
             self.stage.leave()
@@ -53,20 +54,24 @@ class Output(NoPort):
 
 def played(sync: str, latency_ms: float, *incoming: object, stops_after_ns: int | None = None) -> tuple[Ends, Output]:
     """A stage that ends with its first note or, if that is given, after a Stop; in midi mode Start and a first
-    clock wait at the port."""
+    clock wait at the port, for as long as it takes from there to the Stop."""
     wake, ends, output = WakeUp(), Ends(pipes.PlayBar(BAR, 1, BAR.moved_to(1)), *incoming), Output()
     midi_in = MidiIn(wake.poke)
     setup = pipes.StageSetup(sync=sync, latency_ms=latency_ms)
-    stage = Stage(setup, ends, wake, output, midi_in, is_realtime=False)  # type: ignore[arg-type]
+    ports = MidiPorts(output, midi_in)
+    keeper = PortKeeper(lambda: ports, wake.poke)
+    stage = Stage(setup, ends, wake, ports, keeper)  # type: ignore[arg-type]
     output.stage = stage
     if sync == "midi":
         stage._take_commands()
-        midi_in.on_message(([0xFA], 0.0))
-        midi_in.on_message(([0xF8], 0.0))
+        started_ns = time.monotonic_ns() - (stops_after_ns or 0)
+        midi_in.received.extend([(started_ns, b"\xfa"), (started_ns, b"\xf8")])
     if stops_after_ns is not None:
         stage._take_midi()
         stage._play()
-        midi_in.received.append((time.monotonic_ns() + stops_after_ns, b"\xfc"))
+        while output.first_ns == 0:  # another thread sends it
+            time.sleep(0.001)
+        midi_in.received.append((time.monotonic_ns(), b"\xfc"))
         stage._take_midi()
     stage.run()
     wake.close()
@@ -80,6 +85,21 @@ def test_that_it_rolls_is_said_before_what_is_played() -> None:
     first_note = kinds.index(pipes.Sounded)
     rolling = [message for message in ends.sent[:first_note] if isinstance(message, pipes.TransportState)]
     assert any(state.is_rolling for state in rolling)
+
+
+def test_a_message_is_not_heard_before_its_time() -> None:
+    """JACK tells of a whole cycle when it begins; taken at once, tick 0 lay in the future and the bar before it
+    began."""
+    ends, output, midi_in, wake = Ends(), Output(), MidiIn(lambda: None), WakeUp()
+    ports = MidiPorts(output, midi_in)
+    stage = Stage(pipes.StageSetup(), ends, wake, ports, PortKeeper(lambda: ports, wake.poke))  # type: ignore[arg-type]
+    now_ns = time.monotonic_ns()
+    midi_in.received.extend([(now_ns, b"\xb0\x01\x02"), (now_ns + 10**12, b"\xb0\x01\x03")])
+    stage._take_midi()
+    output.close()
+    wake.close()
+    assert [message.message for message in ends.sent if isinstance(message, pipes.ControlInput)] == [b"\xb0\x01\x02"]
+    assert len(midi_in.received) == 1
 
 
 def test_a_positive_latency_is_later() -> None:

@@ -1,13 +1,15 @@
 """Bars to note messages in tick order, and the table of what sounds.
 
 Knows ticks only: no wall clock, no port. Late bars are replaced by the fallback that came with the
-bar before. Law: every note-on returned is followed by exactly one note-off on its channel, and a
-pitch that sounds is closed before it is struck again.
+bar before. Messages are handed out a little ahead of their time; what has not left by then can be taken
+back and is handed out again later. Law: every note-on that leaves is followed by exactly one note-off on
+its channel, and a pitch that sounds is closed before it is struck again.
 """
 
 from __future__ import annotations
 
 import heapq
+from collections import deque
 from dataclasses import dataclass
 
 from fractal_live.music.meter import FOUR_FOUR, PPQN, Meter
@@ -28,6 +30,20 @@ class BegunBar:
     bar: Bar
     version: int
     is_fallback: bool
+
+
+@dataclass(frozen=True, slots=True)
+class _Handed:
+    """A message that was handed out, and what it takes to undo it. A note-on has the `end` and `velocity` it was
+    struck with; a note-off the (channel, serial) it closed, and whether that note was to end here (else it was
+    closed because its pitch is struck again)."""
+
+    tick: int
+    pitch: int
+    end: int = 0
+    velocity: int = 0
+    closed: tuple[int, int] | None = None
+    is_natural: bool = True
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,6 +76,7 @@ class Scheduler:
         self._sounding: dict[int, tuple[int, int]] = {}  # pitch to (channel, serial of its note-on)
         self._serial = 0
         self._channels_used: set[int] = set()
+        self._handed: deque[_Handed] = deque()  # not known to have left
 
     @property
     def sounding(self) -> int:
@@ -98,33 +115,59 @@ class Scheduler:
             while self._offs and self._offs[0][0] <= tick:
                 off = heapq.heappop(self._offs)
                 if self._is_open(off):
-                    messages.append((tick, self._close(off[1])))
+                    messages.append((tick, self._close(off[1], tick)))
             ons = self._ons_at(tick)
             if tick < earliest_on:
                 self.skipped_notes += len(ons)
             else:
-                messages += [(tick, message) for message in self._strike(ons)]
+                messages += [(tick, message) for message in self._strike(ons, tick)]
         return messages
 
-    def take_begun(self) -> list[BegunBar]:
-        """The bars that have begun since the last call."""
-        begun, self._begun = self._begun, []
-        return begun
+    def left(self, count: int) -> None:
+        """The oldest `count` messages that were handed out have left; they cannot be taken back any more."""
+        for _ in range(count):
+            self._handed.popleft()
+
+    def take_back(self, count: int) -> None:
+        """The newest `count` messages that were handed out will not leave: they are to come again."""
+        for _ in range(count):
+            handed = self._handed.pop()
+            if handed.closed is None:
+                del self._sounding[handed.pitch]
+                heapq.heappush(self._ons, (handed.tick, handed.pitch, handed.end, handed.velocity))
+            else:
+                self._sounding[handed.pitch] = handed.closed
+                if handed.is_natural:
+                    heapq.heappush(self._offs, (handed.tick, handed.pitch, handed.closed[1]))
+
+    def take_begun(self, tick: int | None = None) -> list[BegunBar]:
+        """The bars that have begun by `tick` (None: that were begun at all) since the last call."""
+        lines = self.meter.tick_of_bar
+        due = [begun for begun in self._begun if tick is None or lines(begun.bar.index) <= tick]
+        self._begun = self._begun[len(due) :]
+        return due
+
+    def next_begun_tick(self) -> int | None:
+        """The line of the first bar that `take_begun` has still to tell of."""
+        return self.meter.tick_of_bar(self._begun[0].bar.index) if self._begun else None
 
     def locate(self, tick: int) -> list[bytes]:
         """The position jumps: returns what closes all that sounds. Notes that would already be under
-        way at `tick` stay silent."""
+        way at `tick` stay silent, and a bar that was begun ahead of its time has not begun."""
         closing = self._close_all()
+        self._begun.clear()
         self._ons.clear()
         self._offs.clear()
         self._next_bar = self.meter.bar_at(tick)[0]
         self._from_tick = tick
         return closing
 
-    def silence(self) -> list[bytes]:
-        """Note-offs for what sounds, then sustain off and all notes off on every channel used.
-        The position stays; coming notes stay scheduled."""
+    def silence(self, tick: int | None = None) -> list[bytes]:
+        """Note-offs for what sounds, then sustain off and all notes off on every channel used. The position
+        stays (at `tick`, if rolling ends: a bar begun ahead of it has not begun); coming notes stay scheduled."""
         channels = sorted(self._channels_used)
+        if tick is not None:
+            self._unbegin_after(tick)
         closing = self._close_all()
         for channel in channels:
             closing.append(bytes((CONTROL_CHANGE | channel, CC_SUSTAIN, 0)))
@@ -145,9 +188,10 @@ class Scheduler:
             self._fallback = offer.fallback
         else:
             self.underruns += 1
-            before = self._bars.get(index - 1)
-            stand_in = before.fallback if before is not None else self._fallback
-            begun = BegunBar((stand_in or Bar(index, meter=self.meter)).moved_to(index), 0, True)
+            earlier = [kept for kept in self._bars if kept < index]
+            if index - 1 in earlier or (earlier and self._fallback is None):
+                self._fallback = self._bars[max(earlier)].fallback  # even if that bar has never begun here
+            begun = BegunBar((self._fallback or Bar(index, meter=self.meter)).moved_to(index), 0, True)
         self._begun.append(begun)
         line = self.meter.tick_of_bar(index)
         for note in begun.bar.notes:
@@ -156,6 +200,16 @@ class Scheduler:
                 heapq.heappush(self._ons, (onset, note.pitch, onset + note.duration_ticks, note.velocity))
         for old in [kept for kept in self._bars if kept < index and kept not in OPENING_BARS]:
             del self._bars[old]
+
+    def _unbegin_after(self, tick: int) -> None:
+        ahead = [begun for begun in self._begun if self.meter.tick_of_bar(begun.bar.index) > tick]
+        if ahead:
+            self._begun = self._begun[: -len(ahead)]
+            self.underruns -= sum(begun.is_fallback for begun in ahead)
+            self._next_bar = ahead[0].bar.index
+            line = self.meter.tick_of_bar(self._next_bar)
+            self._ons = [on for on in self._ons if on[0] < line]
+            heapq.heapify(self._ons)
 
     def _ons_at(self, tick: int) -> list[tuple[int, int, int]]:
         """Takes the (pitch, end tick, velocity) due at `tick` from the heap, one per pitch."""
@@ -166,9 +220,10 @@ class Scheduler:
             ons[pitch] = (pitch, max(end, twin[1]), max(velocity, twin[2]))
         return list(ons.values())
 
-    def _strike(self, ons: list[tuple[int, int, int]]) -> list[bytes]:
-        messages = [self._close(pitch) for pitch, _, _ in ons if pitch in self._sounding]
+    def _strike(self, ons: list[tuple[int, int, int]], tick: int) -> list[bytes]:
+        messages = [self._close(pitch, tick, is_natural=False) for pitch, _, _ in ons if pitch in self._sounding]
         for pitch, end, velocity in ons:
+            self._handed.append(_Handed(tick, pitch, end, velocity))
             self._serial += 1
             self._sounding[pitch] = (self.channel, self._serial)
             self._channels_used.add(self.channel)
@@ -181,9 +236,18 @@ class Scheduler:
         _, pitch, serial = off
         return pitch in self._sounding and self._sounding[pitch][1] == serial
 
-    def _close(self, pitch: int) -> bytes:
-        channel, _ = self._sounding.pop(pitch)
-        return bytes((NOTE_OFF | channel, pitch, 0))
+    def _close(self, pitch: int, tick: int, is_natural: bool = True) -> bytes:
+        closed = self._sounding.pop(pitch)
+        self._handed.append(_Handed(tick, pitch, closed=closed, is_natural=is_natural))
+        return _note_off(closed[0], pitch)
 
     def _close_all(self) -> list[bytes]:
-        return [self._close(pitch) for pitch in sorted(self._sounding)]
+        """At once, so that nothing of it can be taken back."""
+        closing = [_note_off(channel, pitch) for pitch, (channel, _) in sorted(self._sounding.items())]
+        self._sounding.clear()
+        self._handed.clear()
+        return closing
+
+
+def _note_off(channel: int, pitch: int) -> bytes:
+    return bytes((NOTE_OFF | channel, pitch, 0))

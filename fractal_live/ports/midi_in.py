@@ -13,7 +13,10 @@ from typing import Any
 
 import rtmidi
 
+from fractal_live.ports.jack_midi import JackMidiIn
 from fractal_live.ports.midi_system import (
+    JACK_NATIVE,
+    Plug,
     PortError,
     choose_api,
     find_port,
@@ -35,16 +38,25 @@ class MidiIn:
     driver's thread after every message and must not block.
     """
 
+    is_lost = False  # the output notices it for both
+    xruns = 0
+
     def __init__(self, wake: Callable[[], None]) -> None:
         self.name = ""
         self.received: deque[tuple[int, bytes]] = deque(maxlen=MAX_WAITING)
         self._wake = wake
         self._client: Any = None
+        self._plug: Plug | None = None
 
-    def listen(self, client: Any, name: str) -> None:
-        """Take over an open rtmidi.MidiIn."""
+    def listen(self, client: Any, name: str, title: str | None = None) -> None:
+        """Take over an open rtmidi.MidiIn; `title` is our end's name where it is plugged into an existing port."""
         self._client = client
+        self._plug = Plug(client, name, title)
         self.name = name
+
+    def reconnect(self) -> bool:
+        """Plugs into the existing port again if it went away and is back; whether it did."""
+        return self._client is not None and self._plug is not None and self._plug.renew()
 
     def on_message(self, message: tuple[list[int], float], data: object = None) -> None:
         """Called by the driver's thread."""
@@ -65,16 +77,22 @@ class MidiIn:
 
 
 def open_input(
-    port_name: str, wake: Callable[[], None], midi_api: str = "auto", clock_port: str | None = None
-) -> MidiIn:
+    port_name: str,
+    wake: Callable[[], None],
+    midi_api: str = "auto",
+    clock_port: str | None = None,
+    on_lost: Callable[[], None] = lambda: None,
+) -> MidiIn | JackMidiIn:
     """A virtual input called `port_name`, or with `clock_port` the existing port of that name or part of
-    it. Without a MIDI system, an input that hears nothing."""
+    it. Without a MIDI system, an input that hears nothing. `on_lost`: as for the output."""
     midi_in = MidiIn(wake)
     api = choose_api(midi_api)
     if api is None or (clock_port is None and not has_virtual_ports(api)):
         if clock_port is not None:
             raise PortError(f"no MIDI system answers, so there is no clock port {clock_port!r}")
         return midi_in
+    if api == JACK_NATIVE:
+        return JackMidiIn(port_name, clock_port, wake, on_lost)
     client = new_input(api, f"{port_name}-in")
     try:
         client.ignore_types(sysex=True, timing=False, active_sense=True)
@@ -84,7 +102,7 @@ def open_input(
             ports = client.get_ports()
             number = find_port(ports, clock_port)
             client.open_port(number, name=title)
-            midi_in.listen(client, ports[number])
+            midi_in.listen(client, ports[number], title)
         else:
             before = output_ports(api)
             client.open_virtual_port(name=title)

@@ -1,7 +1,7 @@
 """Which MIDI system this machine has, and what its ports are called.
 
-Wraps the choice of python-rtmidi's backend. A backend counts as present only if a client can be opened
-there; a JACK server is never started by asking.
+Wraps the choice of python-rtmidi's backend, or of JACK without it. A backend counts as present only if a
+client can be opened there; a JACK server is never started by asking.
 """
 
 from __future__ import annotations
@@ -9,14 +9,18 @@ from __future__ import annotations
 import contextlib
 import os
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import rtmidi
 
+from fractal_live.ports import jack_client
+
+JACK_NATIVE = -1  # no number of rtmidi's: the package JACK-Client
 API_NAMES = {
     "alsa": rtmidi.API_LINUX_ALSA,
     "core": rtmidi.API_MACOSX_CORE,
+    "jack-native": JACK_NATIVE,
     "jack": rtmidi.API_UNIX_JACK,
     "winmm": rtmidi.API_WINDOWS_MM,
 }
@@ -30,7 +34,7 @@ class PortError(OSError):
 
 
 def choose_api(midi_api: str) -> int | None:
-    """The rtmidi number of the backend to use. `auto` takes the first that works, None if none does;
+    """The rtmidi number of the backend to use, or JACK_NATIVE. `auto` takes the first that works, None if none does;
     a backend asked for by name that does not work is a PortError."""
     if midi_api not in MIDI_APIS:
         raise PortError(f"midi api {midi_api!r} is unknown; allowed: {', '.join(MIDI_APIS)}")
@@ -39,10 +43,14 @@ def choose_api(midi_api: str) -> int | None:
     wanted = list(API_NAMES) if midi_api == "auto" else [midi_api]
     compiled = rtmidi.get_compiled_api()
     for name in wanted:
+        if name == "jack-native" and jack_client.answers():
+            return JACK_NATIVE
         if API_NAMES[name] in compiled and _works(API_NAMES[name]):
             return int(API_NAMES[name])
     if midi_api == "auto":
         return None
+    if midi_api == "jack-native" and not jack_client.is_installed():
+        raise PortError("the MIDI system 'jack-native' needs a package: pip install 'fractal-live[jack]'")
     raise PortError(f"the MIDI system {midi_api!r} does not answer; {REMEDY}, or choose another midi api")
 
 
@@ -70,12 +78,16 @@ def new_input(api: int, client_name: str) -> Any:
 
 def output_ports(api: int) -> list[str]:
     """Ports that we could send to (other programs' inputs)."""
+    if api == JACK_NATIVE:
+        return _jack_ports(accepts=True)
     with contextlib.closing(_Listing(new_output(api, "fractal-live-list"))) as listing:
         return listing.ports()
 
 
 def input_ports(api: int) -> list[str]:
     """Ports that we could listen to (other programs' outputs)."""
+    if api == JACK_NATIVE:
+        return _jack_ports(accepts=False)
     with contextlib.closing(_Listing(new_input(api, "fractal-live-list"))) as listing:
         return listing.ports()
 
@@ -89,6 +101,54 @@ def find_port(ports: list[str], wanted: str) -> int:
         return hits[0]
     trouble = "is not there" if not hits else "fits several"
     raise PortError(f"the MIDI port {wanted!r} {trouble}; ports: {', '.join(ports) or 'none'}")
+
+
+def watch_server(api: int, on_lost: Callable[[], None]) -> jack_client.JackClient | None:
+    """For RtMidi on JACK: a client that does nothing but notice the server's end. None where that needs no watching,
+    or cannot be had."""
+    if api != rtmidi.API_UNIX_JACK or not jack_client.is_installed():
+        return None
+    try:
+        watch = jack_client.JackClient("fractal-live-watch", on_lost)
+        watch.start()
+    except jack_client.JackLostError:
+        return None
+    return watch
+
+
+class Plug:
+    """RtMidi's connection to the existing port `name`, which may go away and come back. `title` is our end's name;
+    None: our port is a virtual one, which others plug into."""
+
+    def __init__(self, client: Any, name: str, title: str | None) -> None:
+        self._client = client
+        self._name = name
+        self._title = title
+        self._is_there = True
+
+    def renew(self) -> bool:
+        """Plugs in again if the port went away and is back; whether it did. To be called now and then."""
+        if self._title is None:
+            return False
+        try:
+            ports = self._client.get_ports()
+            was_there, self._is_there = self._is_there, self._name in ports
+            if was_there or not self._is_there:
+                return False
+            self._client.close_port()
+            self._client.open_port(ports.index(self._name), name=self._title)
+        except (rtmidi.RtMidiError, RuntimeError, OSError):  # gone again already: the next time will tell
+            self._is_there = False
+            return False
+        return True
+
+
+def _jack_ports(accepts: bool) -> list[str]:
+    try:
+        with contextlib.closing(jack_client.JackClient("fractal-live-list", lambda: None)) as client:
+            return client.ports(accepts)
+    except jack_client.JackLostError as trouble:
+        raise PortError(str(trouble)) from trouble
 
 
 class _Listing:

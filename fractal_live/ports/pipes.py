@@ -16,10 +16,13 @@ from fractal_live.music.notes import Bar
 
 @dataclass(frozen=True, slots=True)
 class StageSetup:
-    """First message to the stage. `sync` is midi, internal or osc. `midi_api` is auto, alsa, jack,
+    """First message to the stage. `sync` is midi, internal, osc or link. `midi_api` is auto, alsa, jack-native, jack,
     core, winmm or none. `connect` names an existing output port to use instead of opening a virtual
     one; `clock_port` an existing input port that carries the leader's clock. `end_bar` stops the
-    transport at that bar line. `clock_loss` is hold or stop."""
+    transport at that bar line. `clock_loss` is hold or stop. `sends_clock`: it leads others on the same port.
+    `rolling_tick`: the stage before this one rolled, and was there at `rolling_at_ns`; None: nothing rolls.
+    `is_restart`: there was a stage before this one, so a port that is missing is waited for; `closing` ends what
+    that one may have left sounding."""
 
     sync: str = "midi"
     port_name: str = "fractal-live"
@@ -32,6 +35,11 @@ class StageSetup:
     latency_ms: float = 0.0
     clock_loss: str = "hold"
     end_bar: int | None = None
+    sends_clock: bool = False
+    rolling_tick: int | None = None
+    rolling_at_ns: int = 0
+    is_restart: bool = False
+    closing: tuple[bytes, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,10 +54,23 @@ class PlayBar:
 
 @dataclass(frozen=True, slots=True)
 class TransportCommand:
-    """To the stage: start, stop, continue, tempo (value in bpm), panic, trigger_bar, clock_beat."""
+    """To the stage: start, stop, continue, tempo (value in bpm), panic, trigger_bar, clock_beat; take_up
+    (all that is ready has been sent: go on as `StageSetup.rolling_tick` says, unless told otherwise meanwhile)."""
 
     kind: str
     value: float = 0.0
+
+
+@dataclass(frozen=True, slots=True)
+class LinkState:
+    """To the stage, some fifty times a second in link mode: the session is at `beat` (a quarter note; negative too)
+    at `at_ns` (time.monotonic_ns), moves on at that tempo, and plays or not; `peers` are the others in it."""
+
+    tempo_bpm: float
+    beat: float
+    at_ns: int
+    is_playing: bool
+    peers: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,12 +85,14 @@ class Shutdown:
 
 @dataclass(frozen=True, slots=True)
 class StageReady:
-    """From the stage, once: which ports it opened (empty: none), and a line for the performer."""
+    """From the stage, whenever it has opened its ports: which (empty: none), how long before its time a bar is
+    taken from what was offered, and a line for the performer."""
 
     output_port: str
     input_port: str
     priority: str
     advice: str = ""
+    ahead_ns: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -111,7 +134,9 @@ class ControlInput:
 
 @dataclass(frozen=True, slots=True)
 class StageHealth:
-    """From the stage, about twice a second. Lateness is sent minus due over the last few seconds."""
+    """From the stage, about twice a second. Lateness is sent minus due over the last few seconds; `lateness_bins`
+    and `lateness_worst_ns` are of everything since the stage began (`live.telemetry.lateness_of` reads them); `xruns`
+    are the JACK server's, where it tells."""
 
     lateness_p50_ns: int
     lateness_p99_ns: int
@@ -120,6 +145,9 @@ class StageHealth:
     sounding: int
     sent: int
     dropped_clocks: int
+    lateness_bins: tuple[int, ...] = ()
+    lateness_worst_ns: int = 0
+    xruns: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -223,6 +223,35 @@ def test_bangs_per_beat_lead_like_a_slow_clock() -> None:
     assert abs(transport.position(beats[-1]) - 11 * 480) <= 1
 
 
+def test_an_osc_leader_that_comes_back_inside_a_beat_begins_at_the_next_beat_and_says_that_it_jumped() -> None:
+    """The half beat between was once played in one breath."""
+    transport = Transport("osc", tempo_bpm=120)
+    transport.trigger_bar(S)
+    transport.stop(S + 250 * MS)
+    assert transport.position(2 * S) == 240
+    transport.clock_beat(9 * S)
+    transport.resume(9 * S + 100 * MS)
+    assert transport.clock_beat(9 * S + 500 * MS) is Change.LOCATED
+    assert transport.position(9 * S + 500 * MS) == 480
+
+
+def test_the_position_waits_while_start_leads_in() -> None:
+    transport = Transport("internal", lead_in_ns=10 * MS)
+    transport.start(S)
+    assert [transport.position(S + wait * MS) for wait in (0, 5, 10, 510)] == [0, 0, 0, 480]
+    transport.stop(S + 510 * MS)
+    transport.resume(2 * S)
+    assert [transport.position(2 * S + wait * MS) for wait in (0, 5, 10, 510)] == [480, 480, 480, 960]
+
+
+def test_a_tempo_change_while_start_leads_in_does_not_begin_early() -> None:
+    transport = Transport("internal", lead_in_ns=10 * MS)
+    transport.start(S)
+    transport.set_tempo(60, S + 5 * MS)
+    assert transport.position(S + 14 * MS) == 0
+    assert transport.timeline.time_at(0) == pytest.approx(S + 15 * MS, abs=2)
+
+
 def test_beats_do_not_roll_after_a_commanded_stop_until_start() -> None:
     transport = Transport("osc")
     for number in range(4):
@@ -236,7 +265,7 @@ def test_beats_do_not_roll_after_a_commanded_stop_until_start() -> None:
 
 
 def test_unknown_modes_are_refused_by_name() -> None:
-    with pytest.raises(ValueError, match="link"):
-        Transport("link")
+    with pytest.raises(ValueError, match="rewire"):
+        Transport("rewire")
     with pytest.raises(ValueError, match="pause"):
         Transport(clock_loss="pause")

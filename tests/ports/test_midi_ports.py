@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 import rtmidi
 
-from fractal_live.ports import midi_system
+from fractal_live.ports import jack_client, midi_system
 from fractal_live.ports.midi_in import MidiIn, open_input
 from fractal_live.ports.midi_out import NoPort, open_output
 from fractal_live.ports.midi_system import PortError, choose_api, find_port
@@ -35,15 +35,16 @@ def test_a_wrong_port_name_is_answered_with_the_ports_there_are(wanted: str, tro
 
 
 def test_an_unknown_midi_api_is_answered_with_the_known_ones() -> None:
-    with pytest.raises(PortError, match="auto, alsa, core, jack, winmm, none"):
+    with pytest.raises(PortError, match="auto, alsa, core, jack-native, jack, winmm, none"):
         choose_api("oss")
 
 
 def test_without_a_midi_system_messages_are_counted_and_the_remedy_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rtmidi, "get_compiled_api", lambda: [])
+    monkeypatch.setattr(jack_client, "answers", lambda: False)
     output = open_output("fractal-live")
     assert isinstance(output, NoPort)
-    output.send(b"\x90\x3c\x40")
+    output.send([b"\x90\x3c\x40"])
     output.close()
     assert (output.name, output.sent) == ("", 1)
     assert midi_system.REMEDY in output.advice
@@ -85,8 +86,7 @@ def test_what_is_sent_arrives_whole_and_in_order_even_just_before_closing(server
     assert output.name == "fractal-live:output"
     listener = jack.Listener(output.name)
     sent = [bytes((0x90 if number % 2 == 0 else 0x80, 60 + number // 2, 80)) for number in range(40)]
-    for message in sent:
-        output.send(message)
+    output.send(sent)
     output.close()
     assert listener.await_that(lambda messages: len(messages) >= len(sent))
     assert listener.messages == sent
@@ -103,7 +103,7 @@ def test_an_existing_port_is_opened_by_part_of_its_name(server: str) -> None:
     synth.listen(client, "Soft Synth:midi")
     output = open_output("fractal-live", "jack", connect="soft")
     assert output.name == "Soft Synth:midi"
-    output.send(b"\x90\x3c\x40")
+    output.send([b"\x90\x3c\x40"])
     output.close()
     deadline_s = time.monotonic() + 5
     while not synth.received and time.monotonic() < deadline_s:

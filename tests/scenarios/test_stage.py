@@ -18,7 +18,7 @@ import pytest
 
 from fractal_live import stage
 from fractal_live.music.notes import Bar, Note
-from fractal_live.ports import pipes
+from fractal_live.ports import jack_client, pipes
 from tests import jack
 
 pytestmark = [pytest.mark.ports, pytest.mark.slow, pytest.mark.timeout(60)]
@@ -27,10 +27,13 @@ CLOCK_NS = 20_833_333  # at 120 bpm
 JACK_NS = 60 * MS  # two connections of two periods each, and a busy machine
 
 
-@pytest.fixture(scope="module")
-def server() -> Iterator[str]:
-    with jack.jack_server("fractal-test-stage") as name:
-        yield name
+@pytest.fixture(scope="module", params=["jack-native", "jack"])
+def midi_api(request: pytest.FixtureRequest) -> Iterator[str]:
+    """A server, and the way to its ports."""
+    if request.param == "jack-native" and not jack_client.is_installed():
+        pytest.skip("JACK-Client is not installed")
+    with jack.jack_server("fractal-test-stage"):
+        yield request.param
 
 
 def sixteenths(index: int, pitch: int = 60) -> Bar:
@@ -140,16 +143,16 @@ class Rig:
 
 
 @contextlib.contextmanager
-def rig(**settings: Any) -> Iterator[Rig]:
-    plugged = Rig(pipes.StageSetup(midi_api="jack", **settings))
+def rig(midi_api: str, **settings: Any) -> Iterator[Rig]:
+    plugged = Rig(pipes.StageSetup(midi_api=midi_api, **settings))
     try:
         yield plugged
     finally:
         plugged.close()
 
 
-def test_start_sounds_within_a_clock_and_stop_silences_at_once(server: str) -> None:
-    with rig() as here:
+def test_start_sounds_within_a_clock_and_stop_silences_at_once(midi_api: str) -> None:
+    with rig(midi_api) as here:
         for index in range(2):
             here.daemon.send(pipes.PlayBar(sixteenths(index), 1, sixteenths(index + 1, 30)))
         time.sleep(0.1)
@@ -174,8 +177,8 @@ def test_start_sounds_within_a_clock_and_stop_silences_at_once(server: str) -> N
         assert sounded == [message for message in here.synth.messages if message[0] & 0xF0 != 0xB0]
 
 
-def test_song_position_and_continue_go_on_from_there(server: str) -> None:
-    with rig() as here:
+def test_song_position_and_continue_go_on_from_there(midi_api: str) -> None:
+    with rig(midi_api) as here:
         here.daemon.send(pipes.PlayBar(sixteenths(2, 40), 1, sixteenths(3)))
         here.daw.send(0xF2, 36, 0)  # sixteenth 36: bar 2, beat 2
         time.sleep(0.1)
@@ -190,8 +193,8 @@ def test_song_position_and_continue_go_on_from_there(server: str) -> None:
         assert ons(here.synth.messages) == [44, 45, 46, 47]
 
 
-def test_a_missing_bar_is_played_by_the_fallback_and_counted(server: str) -> None:
-    with rig(tempo_bpm=240, sync="internal") as here:
+def test_a_missing_bar_is_played_by_the_fallback_and_counted(midi_api: str) -> None:
+    with rig(midi_api, tempo_bpm=240, sync="internal") as here:
         here.daemon.send(pipes.PlayBar(sixteenths(0), 5, sixteenths(1, 30)), pipes.TransportCommand("start"))
         begun = here.daemon.hear(pipes.BarStarted, claim=lambda news: news.bar.index == 2)
         assert begun.is_fallback
@@ -201,8 +204,8 @@ def test_a_missing_bar_is_played_by_the_fallback_and_counted(server: str) -> Non
         assert here.daemon.hear(pipes.StageHealth, claim=lambda health: health.underruns == 2)
 
 
-def test_it_stops_by_itself_at_the_end_bar_with_everything_closed(server: str) -> None:
-    with rig(tempo_bpm=240, sync="internal", end_bar=2) as here:
+def test_it_stops_by_itself_at_the_end_bar_with_everything_closed(midi_api: str) -> None:
+    with rig(midi_api, tempo_bpm=240, sync="internal", end_bar=2) as here:
         for index in range(3):
             here.daemon.send(pipes.PlayBar(sixteenths(index), 1, sixteenths(index + 1, 30)))
         here.daemon.send(pipes.TransportCommand("start"))
@@ -211,8 +214,8 @@ def test_it_stops_by_itself_at_the_end_bar_with_everything_closed(server: str) -
         assert ons(here.synth.messages) == [60 + step for step in range(16)] * 2
 
 
-def test_a_controller_reaches_the_daemon_and_the_clock_does_not(server: str) -> None:
-    with rig() as here:
+def test_a_controller_reaches_the_daemon_and_the_clock_does_not(midi_api: str) -> None:
+    with rig(midi_api) as here:
         here.daw.send(0xF8)
         here.daw.send(0xB0, 1, 77)
         assert here.daemon.hear(pipes.ControlInput).message == b"\xb0\x01\x4d"
@@ -226,8 +229,8 @@ def hold_a_note(here: Rig) -> None:
 
 
 @pytest.mark.parametrize("death", ["pipe closes", "pings cease", "shutdown", "sigterm"])
-def test_whatever_ends_the_stage_closes_the_notes_and_it_leaves(server: str, death: str) -> None:
-    with rig(sync="internal") as here:
+def test_whatever_ends_the_stage_closes_the_notes_and_it_leaves(midi_api: str, death: str) -> None:
+    with rig(midi_api, sync="internal") as here:
         hold_a_note(here)
         if death == "pipe closes":
             here.daemon.connection.close()
@@ -243,8 +246,8 @@ def test_whatever_ends_the_stage_closes_the_notes_and_it_leaves(server: str, dea
         assert here.synth.messages[-2:] == [b"\xb0\x40\x00", b"\xb0\x7b\x00"]
 
 
-def test_ctrl_c_does_not_reach_the_stage(server: str) -> None:
-    with rig(sync="internal") as here:
+def test_ctrl_c_does_not_reach_the_stage(midi_api: str) -> None:
+    with rig(midi_api, sync="internal") as here:
         hold_a_note(here)
         os.kill(here.daemon.process.pid or 0, signal.SIGINT)
         time.sleep(0.3)
@@ -252,8 +255,8 @@ def test_ctrl_c_does_not_reach_the_stage(server: str) -> None:
         assert offs(here.synth.messages) == []
 
 
-def test_a_port_that_is_not_there_is_a_fault_that_names_those_there_are(server: str) -> None:
-    daemon = Daemon(pipes.StageSetup(midi_api="jack", connect="piano"))
+def test_a_port_that_is_not_there_is_a_fault_that_names_those_there_are(midi_api: str) -> None:
+    daemon = Daemon(pipes.StageSetup(midi_api=midi_api, connect="piano"))
     try:
         assert "piano" in daemon.hear(pipes.Fault).text
         daemon.process.join(5)

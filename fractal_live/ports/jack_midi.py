@@ -1,0 +1,236 @@
+"""MIDI ports of JACK's own: messages leave at the very frame of their time, and come in with the frame's time.
+
+Both ends have a client each, under the names that RtMidi gives them: one client with both would close a circle
+in JACK's graph as soon as a DAW both leads and is played to. What is due within a cycle is written when that
+cycle begins; late messages go out at its first frame.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+
+from fractal_live.ports.jack_client import NS, JackClient, JackError, JackLostError
+from fractal_live.ports.midi_system import PortError, find_port
+
+MAX_WAITING = 2048
+MAX_RECEIVED = 4096
+LEAST_AHEAD_NS = 20_000_000
+SLACK_NS = 5_000_000
+FLUSH_S = 0.3
+SYSEX, ACTIVE_SENSING = 0xF0, 0xFE
+
+Event = tuple[int, int, bytes]  # due (time.monotonic_ns), tick, message
+
+
+class JackMidiOut:
+    """An output port. `play`, `take_back`, `send`, `take_sent`, `reconnect` and `close` are for the owner's threads;
+    `on_sent` (something has left) and `on_lost` (the server has gone) are called from JACK's and must not block.
+    `faults` holds what the port refused, newest last."""
+
+    def __init__(
+        self, port_name: str, connect: str | None, on_sent: Callable[[], None], on_lost: Callable[[], None]
+    ) -> None:
+        self.advice = ""
+        self.faults: deque[str] = deque(maxlen=8)
+        self._on_sent = on_sent
+        self._waiting: deque[Event] = deque()
+        self._at_once: deque[bytes] = deque()
+        self._once_connected: list[bytes] = []
+        self._sent: deque[tuple[Event, int]] = deque()
+        self._lock = threading.Lock()  # of the queues
+        self._frames = 0
+        self._is_closed = False
+        self._client, self._wanted = _client(port_name, on_lost), connect
+        try:
+            self._target = _target(self._client, connect, accepts=True)
+            self._port = self._client.jack.midi_outports.register("output")
+            self.name = self._target or str(self._port.name)
+            self._set_ahead(int(self._client.jack.blocksize))
+            self._client.start(self._process, self._port.clear_buffer)
+        except (OSError, JackError) as trouble:
+            raise _closed(self._client, trouble) from trouble
+        self.reconnect()
+
+    @property
+    def is_lost(self) -> bool:
+        return self._client.is_lost
+
+    @property
+    def xruns(self) -> int:
+        return self._client.xruns
+
+    def play(self, events: Sequence[Event]) -> int:
+        """Takes events in order of time; returns how many it had room for."""
+        with self._lock:
+            taken = events[: max(MAX_WAITING - len(self._waiting), 0)]
+            self._waiting.extend(taken)
+        return len(taken)
+
+    def take_back(self) -> int:
+        """Forgets what has not left; how many events that were."""
+        with self._lock:
+            count = len(self._waiting)
+            self._waiting.clear()
+        return count
+
+    def send(self, messages: Sequence[bytes]) -> None:
+        """At the beginning of the next cycle, before all else."""
+        with self._lock:
+            self._at_once.extend(messages)
+
+    def send_once_connected(self, messages: Sequence[bytes]) -> None:
+        """As `send`, when somebody hears it."""
+        with self._lock:
+            self._once_connected += messages
+
+    def take_sent(self) -> list[tuple[Event, int]]:
+        """Events that have left since the last call, oldest first, and the time of their frame
+        (time.monotonic_ns; up to a cycle ahead of now)."""
+        with self._lock:
+            sent = list(self._sent)
+            self._sent.clear()
+        return sent
+
+    def take_unsent(self) -> list[bytes]:
+        """What `send` was given and has not left, nor will."""
+        with self._lock:
+            unsent = [*self._once_connected, *self._at_once]
+            self._once_connected.clear()
+            self._at_once.clear()
+        return unsent
+
+    def reconnect(self) -> bool:
+        """Plugs into the port asked for by name wherever it is unplugged; whether it did."""
+        if self._target is None or self.is_lost:
+            return False
+        return not self._port.is_connected_to(self._target) and self._client.connect(self._port.name, self._target)
+
+    def close(self) -> None:
+        """Waits until what was sent has left, then closes. May be called twice."""
+        if self._is_closed:
+            return
+        self._is_closed = True
+        deadline_s = time.monotonic() + FLUSH_S
+        while self._at_once and not self.is_lost and time.monotonic() < deadline_s:
+            time.sleep(0.005)
+        self._client.close()
+
+    def _set_ahead(self, frames: int) -> None:
+        """Two cycles: one that has been filled already, and one in which the owner gets round to it."""
+        self._frames = frames
+        self.ahead_ns = max(LEAST_AHEAD_NS, 2 * self._client.clock.ns_of(frames) + SLACK_NS)
+
+    def _process(self, start_ns: int, frames: int) -> None:
+        """One cycle, in JACK's thread."""
+        self._port.clear_buffer()
+        if frames != self._frames:
+            self._set_ahead(frames)
+        with self._lock:
+            self._send_at_once()
+            has_sent = self._send_due(start_ns, frames)
+        if has_sent:
+            self._on_sent()
+
+    def _send_at_once(self) -> None:
+        if self._once_connected and self._port.number_of_connections:
+            self._at_once.extendleft(reversed(self._once_connected))
+            self._once_connected.clear()
+        while self._at_once and self._write(0, self._at_once[0]):
+            self._at_once.popleft()
+
+    def _send_due(self, start_ns: int, frames: int) -> bool:
+        clock, last = self._client.clock, 0
+        count = len(self._sent)
+        while self._waiting and not self._at_once:
+            frame = round((self._waiting[0][0] - start_ns) * clock.rate / NS)
+            if frame >= frames:
+                break
+            last = max(frame, last)
+            if not self._write(last, self._waiting[0][2]):
+                break
+            self._sent.append((self._waiting.popleft(), start_ns + clock.ns_of(last)))
+        return len(self._sent) > count
+
+    def _write(self, frame: int, message: bytes) -> bool:
+        """False if the cycle's buffer is full: the message is for the next one."""
+        try:
+            self._port.write_midi_event(frame, message)
+        except JackError:
+            self.faults.append(f"the MIDI output {self.name} is full: messages go out a cycle late")
+            return False
+        return True
+
+
+class JackMidiIn:
+    """An input port. `received` holds (time.monotonic_ns of the message's frame, message), oldest first; the time
+    may be up to a cycle ahead. `wake` and `on_lost` are called from JACK's threads and must not block."""
+
+    def __init__(
+        self, port_name: str, clock_port: str | None, wake: Callable[[], None], on_lost: Callable[[], None]
+    ) -> None:
+        self.received: deque[tuple[int, bytes]] = deque(maxlen=MAX_RECEIVED)
+        self._wake = wake
+        self._is_closed = False
+        self._client = _client(f"{port_name}-in", on_lost)
+        try:
+            self._source = _target(self._client, clock_port, accepts=False)
+            self._port = self._client.jack.midi_inports.register("input")
+            self.name = self._source or str(self._port.name)
+            self._client.start(self._process)
+        except (OSError, JackError) as trouble:
+            raise _closed(self._client, trouble) from trouble
+        self.reconnect()
+
+    @property
+    def is_lost(self) -> bool:
+        return self._client.is_lost
+
+    @property
+    def xruns(self) -> int:
+        return self._client.xruns
+
+    def reconnect(self) -> bool:
+        """Plugs into the port asked for by name wherever it is unplugged; whether it did."""
+        if self._source is None or self.is_lost:
+            return False
+        return not self._port.is_connected_to(self._source) and self._client.connect(self._source, self._port.name)
+
+    def close(self) -> None:
+        """May be called twice."""
+        if not self._is_closed:
+            self._is_closed = True
+            self._client.close()
+
+    def _process(self, start_ns: int, frames: int) -> None:
+        """One cycle, in JACK's thread."""
+        has_received = False
+        for frame, event in self._port.incoming_midi_events():
+            message = bytes(event)
+            if message and message[0] >= 0x80 and message[0] not in (SYSEX, ACTIVE_SENSING):
+                self.received.append((start_ns + self._client.clock.ns_of(frame), message))
+                has_received = True
+        if has_received:
+            self._wake()
+
+
+def _client(name: str, on_lost: Callable[[], None]) -> JackClient:
+    try:
+        return JackClient(name, on_lost)
+    except JackLostError as trouble:
+        raise PortError(str(trouble)) from trouble
+
+
+def _target(client: JackClient, wanted: str | None, accepts: bool) -> str | None:
+    if wanted is None:
+        return None
+    ports = client.ports(accepts)
+    return ports[find_port(ports, wanted)]
+
+
+def _closed(client: JackClient, trouble: Exception) -> PortError:
+    """Not opened after all: lets go of the client."""
+    client.close()
+    return trouble if isinstance(trouble, PortError) else PortError(f"JACK: {trouble}")
