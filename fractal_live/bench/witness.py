@@ -1,0 +1,63 @@
+"""Someone who listens to a whole set and knows what was planned: counts bars, silent bars and notes left open.
+
+Told in order what was heard and when; knows no ports.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+WANTED_ONSETS = 1.0  # a bar planned with fewer may well be silent
+EARLY_NS = 20_000_000  # a note on the bar line may be told a breath before the bar is
+
+
+class Witness:
+    """`bars` are over (skipped ones too), `silent` the indices of those whose plan wanted notes and in which none
+    began."""
+
+    def __init__(self) -> None:
+        self.bars = 0
+        self.struck = 0
+        self.silent: list[int] = []
+        self.unheard: set[int] = set()  # of the bars that are over, those that never began
+        self._index: int | None = None
+        self._densities: Sequence[float] = ()
+        self._has_notes = False
+        self._last_on_ns = 0
+        self._open: set[tuple[int, int]] = set()
+
+    @property
+    def open_notes(self) -> int:
+        """Notes that were struck and not closed."""
+        return len(self._open)
+
+    def bar_began(self, index: int, at_ns: int) -> None:
+        """A bar told twice (by a stage that took over in its middle) is one bar."""
+        if index == self._index:
+            return
+        if self._index is not None:
+            self._over(self._index, 0, self._has_notes)
+            for ahead in range(1, index - self._index):  # nothing after a jump back
+                self.unheard.add(self._index + ahead)
+                self._over(self._index + ahead, ahead, False)
+        self._index, self._densities = index, ()
+        self._has_notes = at_ns - self._last_on_ns < EARLY_NS
+
+    def planned(self, densities: Sequence[float]) -> None:
+        """Onsets wanted in the playing bar and those after it; negative is unknown."""
+        self._densities = densities
+
+    def note(self, channel: int, pitch: int, is_on: bool, at_ns: int) -> None:
+        if is_on:
+            self.struck += 1
+            self._open.add((channel, pitch))
+            self._has_notes = True
+            self._last_on_ns = at_ns
+        else:
+            self._open.discard((channel, pitch))
+
+    def _over(self, index: int, row: int, has_notes: bool) -> None:
+        self.bars += 1
+        is_wanted = row < len(self._densities) and self._densities[row] >= WANTED_ONSETS
+        if is_wanted and not has_notes:
+            self.silent.append(index)
