@@ -147,10 +147,11 @@ def infill(
     duration: Wish = None,
     register: Wish = None,
     loudness: Wish = None,
+    candidates: Annotated[int, typer.Option(min=1, max=64, help="Attempts, of which the most agreed is kept.")] = 8,
     rounds: Rounds = 16,
     refine: Refine = 0.0,
-    echo: Echo = 6.0,
-    temperature: Temperature = 0.3,
+    echo: Echo = 2.0,
+    temperature: Temperature = 0.6,
     cfg: Guidance = 1.0,
     top_p: TopP = 1.0,
     checkpoint: Checkpoint = "live",
@@ -158,6 +159,7 @@ def infill(
     as_json: AsJson = False,
 ) -> None:
     """Makes some bars of a piece again, knowing both sides; all else stays as it was, in its own tracks."""
+    from fractal_live.music.consensus import mended
     from fractal_live.music.midifile import MidiFileError, read_score, write_infilled
     from fractal_live.music.notes import Score
     from fractal_live.music.request import InfillRequest, Sampling
@@ -175,7 +177,7 @@ def infill(
     )
     engine = _engine(checkpoint, device)
     sampling = Sampling(temperature, cfg, top_p=top_p, echo=echo, iterations=rounds, refine=refine)
-    made = Score(engine.infill(InfillRequest(score.bars, is_missing, plan, sampling, seed, low, high)))
+    made = Score(mended(engine, InfillRequest(score.bars, is_missing, plan, sampling, seed, low, high), candidates))
     write_infilled(original, out_file, made, is_missing, low, high)
     notes = [len(bar.notes) for bar, new in zip(made.bars, is_missing, strict=True) if new]
     if as_json:

@@ -45,7 +45,7 @@ class Sampling:
     refine: float = 0.0
 
 
-MENDING = Sampling(temperature=0.3, echo=6.0, iterations=16)
+MENDING = Sampling(temperature=0.6, echo=2.0, iterations=16)
 """How a gap is filled unless told otherwise: cautiously, in the manner of what stands around it."""
 
 

@@ -232,7 +232,8 @@ def wild(evening: Watched, hours: float, seed: int, jitter_ns: float = 0.0) -> l
             samples.append(evening.held())
             assert len(evening.shown().splitlines()) <= 40
     third = len(samples) // 3
-    assert max(samples[-third:]) <= 1.5 * max(samples[:third]), "what is held does not grow"
+    if third >= 4:  # a short set is still filling what it keeps
+        assert max(samples[-third:]) <= 1.5 * max(samples[:third]), "what is held does not grow"
     return errors
 
 
@@ -252,35 +253,35 @@ def at_the_end(evening: Watched) -> None:
 
 
 @pytest.mark.parametrize("seed", [1, 2])
-def test_hours_at_our_own_tempo_hold_every_law_whatever_happens(tmp_path: Path, seed: int) -> None:
+def test_sets_at_our_own_tempo_hold_every_law_whatever_happens(tmp_path: Path, seed: int) -> None:
     with simulated(tmp_path, Watched, seed=seed, sends_clock=seed == 2) as evening:
-        wild(evening, 1, seed)
+        wild(evening, 0.5, seed)
         at_the_end(evening)
-        assert evening.counts["bars"] > 600
+        assert evening.counts["bars"] > 300
         assert evening.daemon.model.restarts > 1 and evening.daemon.stage.restarts > 1
 
 
 @pytest.mark.parametrize(("seed", "latency_ms"), [(3, 0.0), (4, -15.0), (5, 30.0)])
-def test_hours_behind_a_trembling_leader_hold_every_law_and_the_phase(
+def test_sets_behind_a_trembling_leader_hold_every_law_and_the_phase(
     tmp_path: Path, seed: int, latency_ms: float
 ) -> None:
     machine = Machine(latency_ms=latency_ms, clock_loss="stop" if seed == 5 else "hold")
     with simulated(tmp_path, Watched, seed=seed, sync="midi", machine=machine) as evening:
-        errors = sorted(abs(error_ns) for error_ns in wild(evening, 0.25, seed, jitter_ns=MS))
+        errors = sorted(abs(error_ns) for error_ns in wild(evening, 0.15, seed, jitter_ns=MS))
         at_the_end(evening)
-        assert evening.counts["bars"] > 100
-        assert len(errors) > 5
+        assert evening.counts["bars"] > 60
+        assert len(errors) > 3
         assert errors[-1] < 5 * MS, "in phase with the leader, whatever was before"
 
 
-def test_an_hour_led_by_bangs_holds_every_law(tmp_path: Path) -> None:
+def test_a_set_led_by_bangs_holds_every_law(tmp_path: Path) -> None:
     with simulated(tmp_path, Watched, seed=6, sync="osc") as evening:
         wild(evening, 0.5, 6)
         at_the_end(evening)
         assert evening.counts["bars"] > 200
 
 
-def test_after_an_hour_behind_a_trembling_leader_the_phase_is_as_at_first(tmp_path: Path) -> None:
+def test_after_25_minutes_behind_a_trembling_leader_the_phase_is_as_at_first(tmp_path: Path) -> None:
     with simulated(tmp_path, Watched, seed=7, sync="midi", patch=Patch(plan={"density": 2.0})) as evening:
         leader = Leader(evening, 43.7, jitter_ns=MS)
         evening.seconds(10)
@@ -288,16 +289,16 @@ def test_after_an_hour_behind_a_trembling_leader_the_phase_is_as_at_first(tmp_pa
         leader.start()
         evening.seconds(10)
         errors = []
-        while len(errors) < 360:
+        while len(errors) < 150:
             evening.seconds(10)
             error_ns = leader.error_ns()
             assert error_ns is not None
             errors.append(error_ns)
-        early, late = (sorted(map(abs, part)) for part in (errors[:120], errors[-120:]))
+        early, late = (sorted(map(abs, part)) for part in (errors[:50], errors[-50:]))
         assert max(early[-1], late[-1]) < 2 * MS
-        assert early[-6] < MS and late[-6] < MS
-        mean_ns = sum(errors[-120:]) / 120
+        assert early[-4] < MS and late[-4] < MS
+        mean_ns = sum(errors[-50:]) / 50
         assert abs(mean_ns) < 0.3 * MS, "no drift"
         assert evening.counts["whole bars"] == evening.counts["bars"] - 1
         assert evening.counts["fallbacks"] == 0
-        assert evening.position // FOUR_FOUR.ticks_per_bar >= 3600 * SECOND // (4 * beat_ns_at(43.7))
+        assert evening.position // FOUR_FOUR.ticks_per_bar >= 1500 * SECOND // (4 * beat_ns_at(43.7))

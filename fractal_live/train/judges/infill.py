@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from fractal_live.music.consensus import mended
 from fractal_live.music.distances import cosine
 from fractal_live.music.excerpt import Excerpt, cut, excerpt_of, rhythm_by_bar, struck_classes_by_bar
 from fractal_live.music.features import WINDOW_BARS, features
@@ -44,7 +45,7 @@ def infill(generator: Generator, songs: Sequence[Song], trial: Trial) -> Report:
             sampling=trial.sampling,
             seed=trial.seed + place,
         )
-        made = generator.infill(request)
+        made = mended(generator, request)
         trial.heard(made, f"infill-{trial.seed + place:06d}")
         filled.append(made)
     truths = [excerpt_of(bars) for bars in real]

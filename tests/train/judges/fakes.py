@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from fractal_live.music.consensus import CANDIDATES
 from fractal_live.music.harmony import HALF_BAR_STEPS
 from fractal_live.music.meter import TICKS_PER_STEP
 from fractal_live.music.notes import Bar, Note, Score, without_overlaps
@@ -155,7 +156,7 @@ class Knowing(Silent):
 
     def infill(self, request: InfillRequest) -> tuple[Bar, ...]:
         self.asked.append(request)
-        return tuple(self.truths[len(self.asked) - 1])
+        return tuple(self.truths[(len(self.asked) - 1) // CANDIDATES])
 
 
 class Copying(Silent):
