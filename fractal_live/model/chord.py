@@ -40,12 +40,14 @@ class CellInMaking:
 @dataclass(slots=True)
 class Chords:
     """Draws the notes of cells. `scale` is the guidance; `limit(place, token)` is the duration class that a note's
-    place allows it. `scores_forced` also scores the stops that a full cell makes unnecessary (slower)."""
+    place allows it; `tilt(place, scores)` is what its durations' scores become where their mean was asked for.
+    `scores_forced` also scores the stops that a full cell makes unnecessary (slower)."""
 
     sampling: Sampling
     generator: torch.Generator
     scale: float
     limit: Callable[[int, Token], int]
+    tilt: Callable[[int, Array], Array]
     scores_forced: bool = False
 
     def draw(self, cells: list[CellInMaking], voice: Voice, branches: int) -> None:
@@ -133,7 +135,7 @@ class Chords:
         self, cells: list[CellInMaking], locked: list[Token | None], pitch: Choice, velocity: Choice, scores: Array
     ) -> Choice:
         """The duration class of the next note of each cell, no longer than its place allows; locked ones stay."""
-        duration = self._drawn(scores)
+        duration = self._drawn(np.stack([self.tilt(index, own) for index, own in enumerate(scores)]))
         for index, token in enumerate(locked):
             if token is not None:
                 duration[index] = token[2]

@@ -71,7 +71,10 @@ def unfold_bar(
         own = np.asarray(request.chroma, dtype=np.float32)
         chroma[len(group) - len(own) :] = own
     begins = request.index == 0 and not past
-    unfolding = Unfolding(model, page, request.sampling, generator, chroma, scores_forced=scores_forced, begins=begins)
+    asked = np.concatenate([unknown_plan(len(past)), request.plan[:1]])
+    unfolding = Unfolding(
+        model, page, request.sampling, generator, chroma, scores_forced=scores_forced, begins=begins, asked=asked
+    )
     unfolding.run()
     return _unfolded(unfolding, plan, is_missing)
 
@@ -90,7 +93,8 @@ def unfold_missing(model: Fractal, request: InfillRequest, generator: torch.Gene
     plan = imagine_plan(model, wanted, none, (0.0,) * model.config.latent_dims, 0.0, request.sampling, generator)
     least = np.array([len(bar.notes) for bar in kept])
     plan[:, COLUMN["density"]] = np.maximum(plan[:, COLUMN["density"]], least)
-    return _in_rounds(model, kept, is_missing, plan, request.sampling, generator, request.low, request.high)
+    pitches = (request.low, request.high)
+    return _in_rounds(model, kept, is_missing, plan, wanted, request.sampling, generator, *pitches)
 
 
 def unfold_piece(
@@ -105,9 +109,9 @@ def unfold_piece(
     """A whole piece of as many bars as the plan (n, 6) has rows, NaN for what is imagined: half bars of the whole
     length are opened together, in `sampling.iterations` rounds whatever the length."""
     none = np.zeros((0, len(COLUMN)), dtype=np.float32)
-    plan = imagine_plan(model, plan, none, latent, latent_gain, sampling, generator)
+    asked, plan = plan, imagine_plan(model, plan, none, latent, latent_gain, sampling, generator)
     bars = tuple(Bar(index, (), meter) for index in range(len(plan)))
-    return _in_rounds(model, bars, np.ones(len(bars), dtype=bool), plan, sampling, generator, 0, 127)
+    return _in_rounds(model, bars, np.ones(len(bars), dtype=bool), plan, asked, sampling, generator, 0, 127)
 
 
 def _in_rounds(
@@ -115,6 +119,7 @@ def _in_rounds(
     bars: tuple[Bar, ...],
     is_missing: np.ndarray,
     plan: PlanTable,
+    asked: PlanTable,
     sampling: Sampling,
     generator: torch.Generator,
     low: int,
@@ -124,7 +129,7 @@ def _in_rounds(
     rng = np.random.default_rng(int(torch.randint(2**31, (1,), generator=generator, device=generator.device)))
     group, first_group = _groups(bars, is_missing, sampling.iterations, rng)
     page = Page(bars, group, first_group, draw_ranks(model.config, len(group), rng), plan, parents)
-    unfolding = Unfolding(model, page, sampling, generator, low=low, high=high)
+    unfolding = Unfolding(model, page, sampling, generator, low=low, high=high, asked=asked)
     unfolding.run()
     made = int((group >= first_group).sum())
     again = math.floor(sampling.refine * made)

@@ -23,6 +23,7 @@ from fractal_live.model.config import (
 )
 from fractal_live.model.echo import allowed_echoes, can_source, echo_before, source_of, strength_index, strength_of
 from fractal_live.model.fractal import Fractal, band_range
+from fractal_live.model.lengths import Lengths
 from fractal_live.model.order import band_of, cells_per_half
 from fractal_live.model.phrase import Source
 from fractal_live.model.pitch import RECALL_STEPS, Recall, recall_maps
@@ -31,7 +32,7 @@ from fractal_live.model.voice import Voices
 from fractal_live.music.harmony import Chroma
 from fractal_live.music.meter import TICKS_PER_STEP
 from fractal_live.music.notes import Note
-from fractal_live.music.plan import COLUMN
+from fractal_live.music.plan import COLUMN, PlanTable, unknown_plan
 from fractal_live.music.request import Sampling
 
 LATER_ONSETS = 4  # a chord that the steps left in a half bar may be counted on to bear
@@ -40,7 +41,8 @@ LATER_ONSETS = 4  # a chord that the steps left in a half bar may be counted on 
 class Unfolding:
     """Makes the missing half bars of a page. `density` (bars,) is how many onsets each bar shall have; `chroma`
     (H, 12) in 0..1 is given where not NaN; pitches outside `low` to `high` stay as the page holds them. A page that
-    `begins` has an onset on its very first step, if its first bar has any."""
+    `begins` has an onset on its very first step, if its first bar has any. `asked` (bars, 6) is what of the plan was
+    not imagined (NaN elsewhere): where notes' lengths were asked for, they keep to that."""
 
     def __init__(
         self,
@@ -53,6 +55,7 @@ class Unfolding:
         high: int = 127,
         scores_forced: bool = False,
         begins: bool = False,
+        asked: PlanTable | None = None,
     ) -> None:
         self.model, self.page, self.sampling, self.generator = model, page, sampling, generator
         self.canvas = Canvas(model, page, 1 if sampling.cfg_scale == 1.0 else 2)
@@ -73,6 +76,11 @@ class Unfolding:
                 token = (pitch, int(velocity_bin(np.array(velocity))), int(duration_class(np.array(duration))))
                 cell = step * self.bands + int(band_of(model.config, np.array(pitch)))
                 self.staying.setdefault(cell, []).append(token)
+        steps = np.array([bar.meter.steps_per_bar for bar in page.bars])
+        self.lengths = Lengths(unknown_plan(len(page.bars)) if asked is None else asked, self.density, steps)
+        for cell, tokens in self.staying.items():
+            for token in tokens:
+                self._tell_length(cell // self.bands, token[2])
         self.order = self.canvas.order.cpu().numpy()
         # In order of time nothing that is known begins after what is made.
         self.is_in_time = bool((np.diff(self.order.reshape(-1, self.bands), axis=0) > 0).all())
@@ -224,6 +232,7 @@ class Unfolding:
             self.generator,
             guidance(self.sampling, 2, self.opened),
             lambda place, token: self._limited(int(cells[place]) // self.bands, token),
+            lambda place, scores: self.lengths.tilted(*self._place_in_bar(int(cells[place]) // self.bands), scores),
             self.scores_forced,
         )
         within = band_range(self.model.config, band)
@@ -231,6 +240,8 @@ class Unfolding:
         for cell, made in zip(cells.tolist(), making, strict=True):
             for token in made.notes:
                 self._strike(cell, *token)
+                if token not in self.staying.get(cell, ()):
+                    self._tell_length(cell // self.bands, token[2])
             self.struck[cell // self.bands] += len(made.notes)
             self._count_down(cell, len(made.notes))
             self.log_likelihood[cell // self.bands // HALF_STEPS] += made.log_likelihood
@@ -309,11 +320,19 @@ class Unfolding:
         room = int(found[0]) + 1
         return max(index for index, steps in enumerate(DURATIONS) if steps <= room)
 
+    def _place_in_bar(self, step: int) -> tuple[int, int]:
+        """The bar of a step of the page, and the step's place in it."""
+        bar = int(self.canvas.bar_of_half[step // HALF_STEPS])
+        return bar, step - int(self.canvas.starts[bar])
+
+    def _tell_length(self, step: int, duration_index: int) -> None:
+        self.lengths.told(*self._place_in_bar(step), DURATIONS[duration_index])
+
     def _strike(self, cell: int, pitch: int, velocity_index: int, duration_index: int) -> None:
         canvas, step = self.canvas, cell // self.bands
         velocity, duration = velocity_of_bin(velocity_index), DURATIONS[duration_index]
-        bar = int(canvas.bar_of_half[step // HALF_STEPS])
-        onset = (step - int(canvas.starts[bar])) * TICKS_PER_STEP
+        bar, place = self._place_in_bar(step)
+        onset = place * TICKS_PER_STEP
         self.notes.append((bar, Note(onset, pitch, duration * TICKS_PER_STEP, velocity)))
         ahead = canvas.content[step:, :, pitch]
         if not self.is_in_time:
