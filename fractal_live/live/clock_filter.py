@@ -15,10 +15,12 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass, replace
+from operator import itemgetter
 
 MAX_READINGS = 12
 MAX_DOUBT = 18.0  # readings less probable than the best by more than this (in nats) are given up
-RARE_PARENTS = 3  # only the most probable readings are extended by what is rare
+RARE_PARENTS = 3  # only the most probable readings are extended by what is rare,
+RARE_DOUBT = 8.0  # and of them none that is less probable than the best by more than this
 SETTLED_CLOCKS = 24  # readings of one count that differ only in what happened before this many clocks are one
 
 START_CLOCKS = 24  # so many are taken to arrive once each, until it is known how they come
@@ -37,13 +39,15 @@ LOG_ROOT_TAU = 0.5 * math.log(2 * math.pi)
 @dataclass(frozen=True, slots=True, eq=False)
 class Meaning:
     """One way to read an arrival: it is so many `clocks` after the last one, with new doubt about period and phase
-    (standard deviations, in periods); `log_prior`: the logarithm of how often that happens. With `scale_ms` the
-    moment of the arrival says nothing: how far off it is falls off exponentially on that scale."""
+    (standard deviations, in periods), and a jitter of at least `jitter` periods from now on; `log_prior`: the
+    logarithm of how often that happens. With `scale_ms` the moment of the arrival says nothing: how far off it is
+    falls off exponentially on that scale."""
 
     log_prior: float
     clocks: int = 1
     period_doubt: float = 0.0
     phase_doubt: float = 0.0
+    jitter: float = 0.0
     scale_ms: float = 0.0
 
     @property
@@ -56,6 +60,9 @@ STEADY = Meaning(math.log(0.97))
 JUMP = Meaning(math.log(3e-4), period_doubt=0.05)  # a new tempo nearby
 SWERVE = Meaning(math.log(3e-4), period_doubt=0.25)  # a new tempo further off, yet too near for a lost clock
 RESET = Meaning(math.log(1e-4), period_doubt=1.0)  # any new tempo
+# Tempo and phase as before, but the arrivals scatter more. Without it, jitter that sets in after exact clocks is
+# read as one new tempo after another with clocks lost in between, and the position slips for good.
+ROUGH = Meaning(math.log(3e-4), jitter=0.2)
 LEAP = Meaning(math.log(3e-5), phase_doubt=0.25)  # the same tempo from another moment on
 # A lost clock must be likelier than RESET, or every lost one would bend the tempo; two of them in a row less likely,
 # or half the tempo would forever be taken for every other clock lost.
@@ -72,9 +79,9 @@ DOUBLE_IN_QUEUE = Meaning(math.log(1e-5), 0, scale_ms=1.0)
 class Reading:
     """What the stream means if every arrival meant what this reading says. `time_ms`: when the last clock was due,
     relative to the last arrival. The variances and the covariance are of (time, period); `jitter` is the variance
-    of arrivals, `residual_ms` how late
-    the last one was after all. `age`: clocks since tempo or phase were last in doubt, because
-    of `since`. `has_queue`: the last arrival was so late that others may wait behind it."""
+    of arrivals, `residual_ms` how late the last one was after all. `age`: clocks since tempo or phase were last in
+    doubt, because of `since`; `jitter_age`: clocks since the jitter was. `has_queue`: the last arrival was so late
+    that others may wait behind it."""
 
     count: int
     time_ms: float
@@ -86,6 +93,7 @@ class Reading:
     residual_ms: float = 0.0
     age: int = 1
     since: Meaning = STEADY
+    jitter_age: int = 1
     has_queue: bool = False
     lost: int = 0
     log_weight: float = 0.0
@@ -128,11 +136,12 @@ class ClockFilter:
             return
         candidates = []
         for rank, reading in enumerate(self._readings):
-            meanings = self._meanings(reading, elapsed_ms) if rank < RARE_PARENTS else (STEADY,)
+            is_likely = rank < RARE_PARENTS and reading.log_weight > -RARE_DOUBT
+            meanings = self._meanings(reading, elapsed_ms) if is_likely else (STEADY,)
             for meaning in meanings:
                 log_weight = reading.log_weight + self._log_likelihood(reading, meaning, elapsed_ms)
                 candidates.append((log_weight, reading, meaning))
-        candidates.sort(key=lambda candidate: -candidate[0])
+        candidates.sort(key=itemgetter(0), reverse=True)
         best_weight = candidates[0][0]
         readings: dict[tuple[object, ...], Reading] = {}
         for log_weight, reading, meaning in candidates:
@@ -140,8 +149,9 @@ class ClockFilter:
                 break
             extended = self._extended(reading, meaning, elapsed_ms, log_weight - best_weight)
             is_settled = extended.age >= SETTLED_CLOCKS
+            is_rough = extended.jitter_age < min(SETTLED_CLOCKS, extended.age)
             doubt = (SETTLED_CLOCKS, STEADY) if is_settled else (extended.age, extended.since)
-            readings.setdefault((extended.count, extended.has_queue, *doubt), extended)
+            readings.setdefault((extended.count, extended.has_queue, is_rough, *doubt), extended)
         self._readings = list(readings.values())
 
     def _arrive_second(self, elapsed_ms: float) -> None:
@@ -161,7 +171,7 @@ class ClockFilter:
             meanings += (LATE, QUEUED) if reading.has_queue else (LATE,)
         if reading.count - self._first_count < START_CLOCKS:
             return meanings
-        meanings += [SWERVE, LEAP, DOUBLE_IN_QUEUE if reading.has_queue else DOUBLE]
+        meanings += [SWERVE, ROUGH, LEAP, DOUBLE_IN_QUEUE if reading.has_queue else DOUBLE]
         if periods > LONG_INTERVAL:
             meanings += LOST
         if periods > LOST[-1].clocks + 0.5:
@@ -178,12 +188,15 @@ class ClockFilter:
         variance = self._expected(reading, meaning)
         return meaning.log_prior - 0.5 * (error_ms * error_ms / variance + math.log(variance)) - LOG_ROOT_TAU
 
-    def _jitter(self, reading: Reading) -> float:
-        return max(reading.jitter, MIN_JITTER_MS**2, self.quantum_ms**2 / 12)
+    def _jitter(self, reading: Reading, meaning: Meaning = STEADY) -> float:
+        jitter = max(reading.jitter, MIN_JITTER_MS**2, self.quantum_ms**2 / 12)
+        if meaning.jitter:
+            return max(jitter, min((meaning.jitter * reading.period_ms) ** 2, MAX_JITTER_MS**2))
+        return jitter
 
     def _expected(self, reading: Reading, meaning: Meaning) -> float:
         """The variance that is expected of an arrival's lateness."""
-        return self._predicted(reading, meaning)[0] + self._jitter(reading)
+        return self._predicted(reading, meaning)[0] + self._jitter(reading, meaning)
 
     def _predicted(self, reading: Reading, meaning: Meaning) -> tuple[float, float, float]:
         """The variance of the time, the covariance and the variance of the period at the clock that comes."""
@@ -203,7 +216,8 @@ class ClockFilter:
         time_variance, covariance, period_variance = self._predicted(reading, meaning)
         period_ms = reading.period_ms
         time_ms = reading.time_ms + n * period_ms - elapsed_ms
-        jitter, residual_ms = self._jitter(reading), reading.residual_ms
+        jitter_age = 1 if meaning.is_break or meaning.jitter else reading.jitter_age + 1
+        jitter, residual_ms = self._jitter(reading, meaning), reading.residual_ms
         if not meaning.scale_ms:
             error_ms = -time_ms
             gain = time_variance / (time_variance + jitter)
@@ -216,7 +230,7 @@ class ClockFilter:
             # From one error to the next, because all of them being late is no jitter.
             scatter = 0.5 * (error_ms - reading.residual_ms) ** 2 * (1 - gain)
             residual_ms = -time_ms
-            share = max(JITTER_MEMORY, 1 / (reading.age + 8))
+            share = max(JITTER_MEMORY, 1 / (reading.jitter_age + 8))
             jitter = min((1 - share) * jitter + share * scatter, MAX_JITTER_MS**2)
         return Reading(
             reading.count + n,
@@ -229,6 +243,7 @@ class ClockFilter:
             residual_ms,
             1 if meaning.is_break else reading.age + 1,
             meaning if meaning.is_break else reading.since,
+            jitter_age,
             has_queue,
             reading.lost + n - 1,
             log_weight,

@@ -133,6 +133,23 @@ def test_jitter_is_filtered(jitter_ms: float, p99_ms: float) -> None:
     assert p99(np.concatenate(errors)) < p99_ms
 
 
+@pytest.mark.parametrize("seed", range(5))
+def test_heavy_jitter_that_sets_in_after_exact_clocks_moves_the_position_by_no_clock(seed: int) -> None:
+    """A quarter of the interval (standard deviation), cut at half of it: it was once read as new tempos with clocks
+    lost in between, and the position was ahead by up to 52 clocks for good."""
+    clocks = leaders.steady(140)
+    noise_ms = np.random.default_rng(seed).normal(0, 5, len(clocks.true_ns)).clip(-10, 10)
+    noise_ms[: 20 * 48] = 0
+    spoilt = leaders.arriving(clocks, clocks.arrival_ns + noise_ms * MS)
+    follower = ClockFollower()
+    follower.expect(0)
+    result = follow(follower, spoilt)
+    assert result.errors(20).max() < 20, "less than an interval"
+    assert p99(result.errors(30)) < 3
+    assert follower.tick == int(spoilt.number[-1]) * TICKS_PER_CLOCK
+    assert follower.dropped_clocks == 0
+
+
 @pytest.mark.parametrize("tempo_bpm", [40, 60, 120, 200, 300])
 def test_a_start_at_any_tempo_is_in_phase_within_three_seconds(tempo_bpm: float) -> None:
     for seed in SEEDS:
