@@ -14,7 +14,6 @@ from fractal_live.model.config import DURATIONS
 from fractal_live.music.plan import COLUMN, PlanTable
 
 LENGTHS = np.array(DURATIONS, dtype=np.float64)
-LOG_LENGTHS = np.log(LENGTHS)
 MOST_TILT = 6.0
 HALVINGS = 24
 
@@ -46,15 +45,16 @@ class Lengths:
         if not self.is_asked(bar):
             return scores
         counted = self._counted(bar, step)
+        slope = np.log(counted)  # what lies beyond the bar line adds nothing, so that it is not favoured
         share = self._owed[bar] / self._notes[bar]
         low, high = -MOST_TILT, MOST_TILT
         for _ in range(HALVINGS):
             middle = (low + high) / 2
-            if _mean(scores + middle * LOG_LENGTHS, counted) < share:
+            if _mean(scores + middle * slope, counted) < share:
                 low = middle
             else:
                 high = middle
-        out: npt.NDArray[np.float32] = (scores + (low + high) / 2 * LOG_LENGTHS).astype(scores.dtype)
+        out: npt.NDArray[np.float32] = (scores + (low + high) / 2 * slope).astype(scores.dtype)
         return out
 
     def _counted(self, bar: int, step: int) -> FloatArray:
