@@ -151,7 +151,7 @@ def infill(
     rounds: Rounds = 16,
     refine: Refine = 0.0,
     echo: Echo = 2.0,
-    temperature: Temperature = 0.6,
+    temperature: Temperature = 0.3,
     cfg: Guidance = 1.0,
     top_p: TopP = 1.0,
     checkpoint: Checkpoint = "live",

@@ -342,6 +342,7 @@ class Planner:
             self._thrift.spared(controls.sampling),
             controls.cycle_seed * SEED_STRIDE + controls.rerolls,
             self._asked,
+            given,
         )
 
     # Bars as they are to sound.

@@ -39,7 +39,10 @@ def compose(
     for index in range(bars):
         window = known[index : index + PLAN_BARS].copy()
         past = tuple(made[-MEMORY_BARS:])
-        reply = engine.bar(BarRequest(index, past, window, None, latent, latent_gain, meter, sampling, seed, index))
+        asked = wanted[index : index + PLAN_BARS]
+        reply = engine.bar(
+            BarRequest(index, past, window, None, latent, latent_gain, meter, sampling, seed, index, asked)
+        )
         known[index : index + PLAN_BARS] = np.where(np.isnan(window), reply.plan, window)
         made.append(reply.bar)
     return Score(tuple(made))

@@ -68,10 +68,11 @@ def unfold_bar(
     chroma = None
     if request.chroma is not None:
         chroma = np.full((len(group), 12), np.nan, dtype=np.float32)
-        own = np.asarray(request.chroma, dtype=np.float32)
-        chroma[len(group) - len(own) :] = own
+        wanted = np.asarray(request.chroma, dtype=np.float32)
+        chroma[len(group) - len(wanted) :] = wanted
     begins = request.index == 0 and not past
-    asked = np.concatenate([unknown_plan(len(past)), request.plan[:1]])
+    own = request.plan if request.asked is None else request.asked
+    asked = np.concatenate([unknown_plan(len(past)), own[:1]])
     unfolding = Unfolding(
         model, page, request.sampling, generator, chroma, scores_forced=scores_forced, begins=begins, asked=asked
     )

@@ -45,7 +45,7 @@ class Sampling:
     refine: float = 0.0
 
 
-MENDING = Sampling(temperature=0.6, echo=2.0, iterations=16)
+MENDING = Sampling(temperature=0.3, echo=2.0, iterations=16)
 """How a gap is filled unless told otherwise: cautiously, in the manner of what stands around it."""
 
 
@@ -55,7 +55,9 @@ class BarRequest:
 
     `past` is what was really played, oldest first (the newest bars matter). `plan` is (32, 6): row 0 is
     the bar asked for, NaN what the model shall imagine. `chroma` is (halves, 12) for the bar asked for
-    or None; `latent` has 16 floats, `latent_gain` 0 to 1 is its influence. `version` is handed back.
+    or None; `latent` has 16 floats, `latent_gain` 0 to 1 is its influence. `version` is handed back. `asked` has the
+    shape of `plan`: what of it somebody asked for, NaN for what was imagined when earlier bars were made; None if
+    all that the plan knows was asked for.
     """
 
     index: int
@@ -68,6 +70,7 @@ class BarRequest:
     sampling: Sampling = Sampling()
     seed: int = 0
     version: int = 0
+    asked: PlanTable | None = None
 
 
 @dataclass(frozen=True, slots=True)

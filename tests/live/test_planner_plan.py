@@ -44,6 +44,17 @@ def test_a_density_is_in_every_coming_row_and_the_rest_is_imagined_anew() -> Non
     assert [len(bar.notes) for bar in evening.heard()[5:8]] == [9, 9, 9]
 
 
+def test_what_was_asked_for_is_told_apart_from_what_was_imagined() -> None:
+    evening = playing(4.3)
+    evening.touch("plan/density", 9)
+    evening.requests.clear()
+    evening.bars(3)
+    known, asked = evening.requests[-1].plan, evening.requests[-1].asked
+    assert asked is not None
+    assert (asked[:, DENSITY] == 9).all() and np.isnan(np.delete(asked, DENSITY, axis=1)).all()
+    assert np.isfinite(known[0]).all(), "the others were imagined some bars ago"
+
+
 def test_a_released_density_leaves_no_trace_in_the_coming_rows() -> None:
     evening = playing(4.3)
     evening.touch("plan/density", 9)

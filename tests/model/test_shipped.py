@@ -321,3 +321,28 @@ def test_half_a_gain_is_less_than_a_whole_one(engine: Engine) -> None:
 def test_other_meters_play(engine: Engine, meter: Meter) -> None:
     bars = compose(engine, 2, 1, Sampling(), held("density", 12, 2), meter).bars
     assert all(bar.meter == meter and len(bar.notes) == 12 for bar in bars)
+
+
+@pytest.mark.parametrize(("name", "values"), [("duration", (1.5, 3.0, 6.0)), ("polyphony", (1.5, 3.0, 4.5))])
+def test_a_length_or_a_polyphony_that_is_asked_for_is_met(engine: Engine, name: str, values: tuple[float, ...]) -> None:
+    for value in values:
+        plan = unknown_plan()
+        plan[:, COLUMN[name]] = value
+        found = []
+        past: tuple[Bar, ...] = ()
+        for index in range(4):
+            past = (*past, engine.bar(BarRequest(index, past, plan, seed=2)).bar)
+            found.append(measure(past[-1])[COLUMN[name]])
+        assert np.mean(found) == pytest.approx(value, rel=0.2), (value, found)
+
+
+def test_what_was_imagined_is_not_enforced_as_if_it_had_been_asked_for(engine: Engine) -> None:
+    """Bars whose lengths all kept to an imagined mean were told from real ones more easily."""
+    errors: dict[bool, list[float]] = {True: [], False: []}
+    for seed in range(20):
+        plan = engine.imagine(BarRequest(0, seed=seed))
+        for is_asked, found in errors.items():
+            asked = None if is_asked else unknown_plan()
+            bar = engine.bar(BarRequest(0, plan=plan, seed=seed, asked=asked)).bar
+            found.append(abs(float(measure(bar)[COLUMN["duration"]]) - float(plan[0, COLUMN["duration"]])))
+    assert np.mean(errors[True]) < 0.7 * np.mean(errors[False])

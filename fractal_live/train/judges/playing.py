@@ -60,6 +60,7 @@ def play(generator: Generator, bars: int, seed: int, sampling: Sampling, wish: W
     known = unknown_plan(bars + PLAN_BARS)
     if wish.plan is not None:
         known[:bars] = wish.plan[:bars]
+    asked = known.copy()
     made = list(wish.past)
     for index in range(bars):
         window = known[index : index + PLAN_BARS].copy()
@@ -72,6 +73,7 @@ def play(generator: Generator, bars: int, seed: int, sampling: Sampling, wish: W
             1.0,
             sampling=sampling,
             seed=seed,
+            asked=asked[index : index + PLAN_BARS],
         )
         reply = generator.bar(request)
         known[index : index + PLAN_BARS] = np.where(np.isnan(window), reply.plan, window)
