@@ -14,6 +14,16 @@ ROOT = Path(__file__).parent.parent
 POP909 = ROOT.parent / "shared" / "data" / "pop909"
 
 
+IN_REAL_TIME = ("scenarios", "ports", "bench")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What plays in real time is marked, so that `make test` runs it by itself."""
+    for item in items:
+        if item.path.parent.name in IN_REAL_TIME or item.get_closest_marker("ports"):
+            item.add_marker(pytest.mark.alone)
+
+
 @pytest.fixture(scope="session")
 def pop909() -> Path:
     """The bar-aligned songs; skips where they are not there."""

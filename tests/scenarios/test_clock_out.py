@@ -102,7 +102,10 @@ def test_the_clocks_that_arrive_are_as_many_as_the_position_says(pair: Pair) -> 
     pair.command("stop")
     stopped = pair.leader.hear(pipes.TransportState, claim=lambda state: not state.is_rolling and state.tick > 0)
     assert pair.heard.await_that(lambda messages: 0xFC in realtime(messages))
-    assert realtime(pair.heard.messages) == [0xFA] + [0xF8] * (stopped.tick // 20 + 1) + [0xFC]
+    begin, *clocks, end = realtime(pair.heard.messages)
+    assert (begin, end, set(clocks)) == (0xFA, 0xFC, {0xF8})
+    # One may leave in the moment between the reading of the position and the Stop.
+    assert len(clocks) - (stopped.tick // 20 + 1) in (0, 1)
 
 
 def test_continue_goes_on_where_both_stopped(pair: Pair) -> None:
