@@ -14,18 +14,22 @@ from fractal_live.music.meter import FOUR_FOUR, TICKS_PER_STEP, Meter, step_at
 @dataclass(frozen=True, slots=True, order=True)
 class Note:
     """One complete note: onset in ticks from the start of its bar, duration in ticks (at least 1),
-    pitch 0 to 127, velocity 1 to 127. Sorts by onset, then pitch."""
+    pitch 0 to 127, velocity 1 to 127, MIDI channel 0 to 15 (the model knows one; a patch may split them).
+    Sorts by onset, then pitch."""
 
     onset_tick: int
     pitch: int
     duration_ticks: int
     velocity: int
+    channel: int = 0
 
     def __post_init__(self) -> None:
         if self.onset_tick < 0 or self.duration_ticks < 1:
             raise ValueError(f"note onset {self.onset_tick} must be >= 0, duration {self.duration_ticks} >= 1 ticks")
         if not 0 <= self.pitch <= 127 or not 1 <= self.velocity <= 127:
             raise ValueError(f"note pitch {self.pitch} must be 0 to 127, velocity {self.velocity} 1 to 127")
+        if not 0 <= self.channel <= 15:
+            raise ValueError(f"note channel {self.channel} must be 0 to 15")
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +72,11 @@ class Score:
 
 
 def without_overlaps(notes: Iterable[Note]) -> tuple[Note, ...]:
-    """Sorted notes in which no pitch overlaps itself: of two at one onset the larger velocity and
+    """Sorted notes in which no pitch overlaps itself on its channel: of two at one onset the larger velocity and
     duration stay; an earlier one ends where the next of its pitch begins."""
-    merged: dict[tuple[int, int], Note] = {}
+    merged: dict[tuple[int, int, int], Note] = {}
     for note in notes:
-        place = (note.onset_tick, note.pitch)
+        place = (note.onset_tick, note.pitch, note.channel)
         twin = merged.get(place)
         if twin is not None:
             note = replace(
@@ -82,22 +86,23 @@ def without_overlaps(notes: Iterable[Note]) -> tuple[Note, ...]:
             )
         merged[place] = note
     result: list[Note] = []
-    next_onset: dict[int, int] = {}
+    next_onset: dict[tuple[int, int], int] = {}
     for note in sorted(merged.values(), reverse=True):
-        room = next_onset.get(note.pitch, note.onset_tick + note.duration_ticks) - note.onset_tick
-        next_onset[note.pitch] = note.onset_tick
+        voice = (note.channel, note.pitch)
+        room = next_onset.get(voice, note.onset_tick + note.duration_ticks) - note.onset_tick
+        next_onset[voice] = note.onset_tick
         result.append(replace(note, duration_ticks=min(note.duration_ticks, room)))
-    return tuple(reversed(result))
+    return tuple(sorted(result))  # shortened, two channels' notes of one pitch and onset may have changed places
 
 
 def _is_on_grid(notes: tuple[Note, ...]) -> bool:
     """Whether sorted notes lie on steps already, no pitch overlapping itself."""
-    ends: dict[int, int] = {}
+    ends: dict[tuple[int, int], int] = {}
     for note in notes:
-        end = note.onset_tick + note.duration_ticks
-        if note.onset_tick % TICKS_PER_STEP or end % TICKS_PER_STEP or ends.get(note.pitch, 0) > note.onset_tick:
+        end, voice = note.onset_tick + note.duration_ticks, (note.channel, note.pitch)
+        if note.onset_tick % TICKS_PER_STEP or end % TICKS_PER_STEP or ends.get(voice, 0) > note.onset_tick:
             return False
-        ends[note.pitch] = end
+        ends[voice] = end
     return True
 
 

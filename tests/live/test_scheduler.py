@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from dataclasses import replace
 
 import pytest
 
@@ -28,7 +29,13 @@ def bar_of(index: int, *notes: tuple[int, int, int]) -> Bar:
 
 def random_bar(index: int, rng: random.Random, meter: Meter = FOUR_FOUR) -> Bar:
     notes = {
-        Note(rng.randrange(meter.ticks_per_bar), rng.randrange(58, 66), rng.randrange(1, 3000), rng.randrange(1, 128))
+        Note(
+            rng.randrange(meter.ticks_per_bar),
+            rng.randrange(58, 66),
+            rng.randrange(1, 3000),
+            rng.randrange(1, 128),
+            rng.choice((0, 0, 9)),
+        )
         for _ in range(rng.randrange(24))
     }
     return Bar(index, tuple(sorted(notes)), meter)
@@ -152,9 +159,10 @@ def test_next_tick_is_when_something_happens() -> None:
 
 
 def test_silence_closes_what_sounds_then_every_channel_used() -> None:
-    scheduler = Scheduler(channel=3)
+    scheduler = Scheduler(channels=(3,))
     assert scheduler.silence() == []
-    scheduler.offer(bar_of(0, (0, 64, 500), (0, 60, 500), (240, 67, 10)), 1, EMPTY)
+    bar = bar_of(0, (0, 64, 500), (0, 60, 500), (240, 67, 10))
+    scheduler.offer(replace(bar, notes=tuple(replace(note, channel=3) for note in bar.notes)), 1, EMPTY)
     scheduler.due(100)
     assert scheduler.silence() == [
         off(0, 60, 3)[1],
@@ -166,7 +174,47 @@ def test_silence_closes_what_sounds_then_every_channel_used() -> None:
 
 
 def test_panic_ends_all_sound_even_where_nothing_was_played() -> None:
-    assert Scheduler(channel=5).panic() == [bytes((0xB5, 120, 0))]
+    assert Scheduler(channels=(5,)).panic() == [bytes((0xB5, 120, 0))]
+
+
+def test_one_pitch_on_two_channels_is_two_notes() -> None:
+    scheduler = Scheduler()
+    scheduler.offer(Bar(0, (Note(0, 60, 100, 90, channel=4), Note(0, 60, 200, 80))), 1, EMPTY)
+    assert scheduler.due(300) == [on(0, 60), on(0, 60, 90, 4), off(100, 60, 4), off(200, 60)]
+
+
+def test_a_program_is_sent_at_the_line_before_its_notes_and_once() -> None:
+    scheduler = Scheduler(late_limit_ticks=10**9)
+    for index, program in enumerate((7, 7, 8)):
+        scheduler.offer(bar_of(index, (0, 60, 10)), 1, EMPTY, ((0, program),))
+    assert scheduler.due(3 * 1920 - 1) == [
+        (0, bytes((0xC0, 7))),
+        on(0, 60),
+        off(10, 60),
+        on(1920, 60),
+        off(1930, 60),
+        (3840, bytes((0xC0, 8))),
+        on(3840, 60),
+        off(3850, 60),
+    ]
+
+
+def test_a_program_that_was_taken_back_comes_again() -> None:
+    scheduler = Scheduler(late_limit_ticks=10**9)
+    scheduler.offer(bar_of(0, (0, 60, 10)), 1, EMPTY, ((0, 5),))
+    assert scheduler.due(0) == [(0, bytes((0xC0, 5))), on(0, 60)]
+    scheduler.take_back(2)
+    assert scheduler.next_tick() == 0
+    assert scheduler.due(0) == [(0, bytes((0xC0, 5))), on(0, 60)]
+
+
+def test_who_listens_anew_is_told_the_programs_again() -> None:
+    scheduler = Scheduler()
+    for index in range(2):
+        scheduler.offer(bar_of(index), 1, EMPTY, ((2, 9),))
+    assert scheduler.due(0) == [(0, bytes((0xC2, 9)))]
+    scheduler.forget_programs()
+    assert scheduler.due(1920) == [(1920, bytes((0xC2, 9)))]
 
 
 def test_after_a_stall_late_note_ons_are_left_out_and_note_offs_are_not() -> None:
@@ -189,14 +237,15 @@ def test_every_note_on_has_exactly_one_later_note_off_in_any_performance(seed: i
     """Random bars, versions, holes, stalls, jumps, stops and starts."""
     rng = random.Random(seed)
     meter = rng.choice([FOUR_FOUR, Meter(3, 4), Meter(7, 8)])
-    scheduler = Scheduler(meter, channel=rng.randrange(16))
+    scheduler = Scheduler(meter)
     messages: list[bytes] = []
     tick = 0
     for _ in range(300):
         action = rng.random()
         bar_index = meter.bar_at(tick)[0] + rng.randrange(-1, 4)
         if action < 0.4 and bar_index >= 0:
-            scheduler.offer(random_bar(bar_index, rng, meter), 1, random_bar(bar_index + 1, rng, meter))
+            programs = ((0, rng.randrange(3)),)
+            scheduler.offer(random_bar(bar_index, rng, meter), 1, random_bar(bar_index + 1, rng, meter), programs)
         elif action < 0.95:
             tick += rng.choice([1, 20, 119, 480, 5000])
             due = scheduler.due(tick)
