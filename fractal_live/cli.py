@@ -47,7 +47,7 @@ def main(
 
 @app.command()
 def run(
-    patch: Annotated[str, typer.Option(help="A shipped patch by name, or a .toml file.")] = "nocturne",
+    patch: Annotated[str, typer.Option(help="A shipped patch by name, or a .toml file.")] = "plain",
     sync: Annotated[str | None, typer.Option(help="Who leads: midi, internal, osc or link (else: the patch).")] = None,
     send_clock: Annotated[
         bool | None, typer.Option("--send-clock/--no-send-clock", help="Lead others by MIDI clock (else: the patch).")
@@ -98,6 +98,7 @@ def run(
             shows_dashboard=dashboard and out.is_terminal,
             picture=picture,
             sends_clock=chosen.send_clock if send_clock is None else send_clock,
+            patch_folder=Path(patch).expanduser().parent if Path(patch).expanduser().is_file() else None,
         )
     except SettingsError as error:
         fail(str(error))

@@ -19,13 +19,14 @@ from fractal_live.link_leader import LinkLeader
 from fractal_live.live.controls import Controls, Outcome
 from fractal_live.live.planner import MARGIN_NS, Offer, Planner
 from fractal_live.music.request import BarReply, ModelFault, ModelReady, ModelSetup
+from fractal_live.patch_rack import PatchRack
 from fractal_live.ports import pipes
 from fractal_live.ports.link_sync import LinkError
 from fractal_live.ports.osc_in import OscIn, open_osc_in
 from fractal_live.ports.osc_out import OscOut
 from fractal_live.recording import Recording
 from fractal_live.reporter import Reporter
-from fractal_live.settings import RunSettings
+from fractal_live.settings import RunSettings, SettingsError
 from fractal_live.status import Status
 
 log = logging.getLogger(__name__)
@@ -57,13 +58,16 @@ class Daemon:
         self.settings = settings
         patch = settings.patch
         self.controls = Controls(patch.controls, patch.plan, settings.seed)
-        self.planner = Planner(patch.meter, leader_sets_tempo=settings.sync != "internal")
+        self.planner = Planner(patch.meter, settings.sync != "internal", patch.outfit)
         self.planner.controls_changed(self.controls.snapshot)
+        self.rack = PatchRack(patch, settings.patch_folder)
+        self._changing: set[asyncio.Task[None]] = set()
         self.osc_out = OscOut(patch.osc_out)
         self.osc_in: OscIn | None = None
         self.link: LinkLeader | None = None
         self._plan_bpm = self._planned_bpm()
         self.status = Status(pipes.TransportState(False, 0, patch.tempo_bpm, False, time.monotonic_ns()))
+        self.status.title = patch.title
         self.reporter = Reporter(self.status, self.osc_out)
         self.recording = Recording(settings, self.reporter.tell)
         self.is_ready = False
@@ -167,7 +171,7 @@ class Daemon:
             clock_port=machine.clock_port or None,
             meter=patch.meter,
             tempo_bpm=self.status.transport.tempo_bpm,
-            channel=patch.channel,
+            channels=self.planner.outfit.channels,
             latency_ms=machine.latency_ms,
             clock_loss=machine.clock_loss,
             end_bar=self.settings.bars,
@@ -233,10 +237,10 @@ class Daemon:
 
     def _note_sounding(self, message: bytes) -> None:
         """What a stage that dies leaves sounding is for the next one to close."""
-        voice = (message[0] & 0x0F, message[1])
-        if message[0] & 0xF0 == 0x90 and message[2]:
+        kind, voice = message[0] & 0xF0, (message[0] & 0x0F, message[1])
+        if kind == 0x90 and message[2]:
             self._sounding.add(voice)
-        else:
+        elif kind in (0x80, 0x90):
             self._sounding.discard(voice)
 
     def _stage_is_ready(self, message: pipes.StageReady) -> None:
@@ -297,7 +301,7 @@ class Daemon:
         return given if given == given else None  # NaN: nothing is held
 
     def _send_offer(self, offer: Offer) -> None:
-        self.stage.send(pipes.PlayBar(offer.bar, offer.version, offer.fallback))
+        self.stage.send(pipes.PlayBar(offer.bar, offer.version, offer.fallback, offer.programs))
 
     # The performer.
 
@@ -327,15 +331,40 @@ class Daemon:
                 self.reporter.tell(f"no more subscribers: {peer[0]} port {port} is not told anything")
         elif action == "query":
             self._tell_state()
+        elif action == "patch":
+            task = asyncio.get_running_loop().create_task(self._change_patch(outcome.name))
+            self._changing.add(task)
+            task.add_done_callback(self._changing.discard)
         elif action in ("generate", "reroll"):
-            at = self.status.transport.tick if self.status.transport.is_rolling else None
-            self.recording.recorder.mark(at, f"{action} {argument or ''}".strip())
+            self.recording.recorder.mark(self._tick_now(), f"{action} {argument or ''}".strip())
             # Led by OSC bangs, a new cycle asked for while nothing rolls is meant to be heard.
             self._starts_when_fresh = (
                 action == "generate" and self.settings.sync == "osc" and not self.status.transport.is_rolling
             )
         elif action is not None:
             self._command(action, argument or 0.0)
+
+    async def _change_patch(self, name: str) -> None:
+        """Another patch from the next bar line on: its controls, parts and channels; tempo and position stay."""
+        try:
+            patch = await self.rack.change_to(name)
+        except SettingsError as error:
+            self.reporter.tell(str(error))
+            return
+        self.status.title = patch.title
+        self.controls.take_patch(patch.controls, patch.plan)
+        for offer in self.planner.outfit_changed(patch.outfit):
+            self._send_offer(offer)
+        self._controls_moved()
+        for host, port in patch.osc_out:
+            self.osc_out.subscribe(host, port)
+        self.recording.recorder.mark(self._tick_now(), f"patch {patch.title}")
+        self.osc_out.send("/fractal/out/patch", patch.title)
+        self._wakes.set()
+
+    def _tick_now(self) -> int | None:
+        """Where the music is, for a mark in the recording; None when it stands."""
+        return self.status.transport.tick if self.status.transport.is_rolling else None
 
     def _command(self, kind: str, value: float = 0.0) -> None:
         """To the stage, and to the Link session what concerns it."""

@@ -275,15 +275,25 @@ def _controls(snapshot: ControlSnapshot | None, width: int) -> list[Text]:
 
 
 def _control_values(snapshot: ControlSnapshot | None) -> dict[str, float | None]:
+    """What is always shown, and of the rest what was moved."""
     names = [control.name for control in CONTROLS if control.group == "param"]
     if snapshot is None:
         return dict.fromkeys(names)
-    sampling = snapshot.sampling
-    renamed = {"cfg": sampling.cfg_scale}
-    return {
-        name: renamed[name] if name in renamed else float(getattr(sampling, name, getattr(snapshot, name, math.nan)))
-        for name in names
-    }
+    values: dict[str, float | None] = {name: _value_of(name, snapshot) for name in names}
+    for control in CONTROLS:
+        if control.group == "sound" and control.name not in values and control.default is not None:
+            value = _value_of(control.name, snapshot)
+            if value != control.default:
+                values[control.name] = value
+    return values
+
+
+def _value_of(name: str, snapshot: ControlSnapshot) -> float:
+    """A control's number, wherever in the snapshot it stands."""
+    if name == "cfg":
+        return snapshot.sampling.cfg_scale
+    holders = (snapshot.sampling, snapshot, snapshot.dress)
+    return next((float(getattr(holder, name)) for holder in holders if hasattr(holder, name)), math.nan)
 
 
 def _osc(state: DashboardState) -> Text:

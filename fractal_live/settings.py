@@ -13,9 +13,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-from fractal_live.live.controls import BY_NAME, PATCH_KEYS, Control
+from fractal_live.live.controls import BY_NAME, PATCH_KEYS, Control, ControlValue, named_value
+from fractal_live.live.dressing import MOST_SPLITS, ROLES, Outfit, Split
 from fractal_live.music.meter import FOUR_FOUR, Meter
 from fractal_live.music.plan import ATTRIBUTES
+from fractal_live.music.scales import chord_chroma
 
 if sys.version_info >= (3, 11):
     import tomllib
@@ -39,9 +41,10 @@ class SettingsError(ValueError):
 class Patch:
     """What a performer prepares. `checkpoint` is a path or the name of a shipped one. `controls` are
     defaults by control name, `plan` held values by attribute (one number holds, several are a curve over
-    the first bars); both fit `Controls(values, plan)`. `channel` is 0 to 15, as MIDI has it (the file
-    says 1 to 16). `sync` is midi, internal, osc or link. `send_clock`: others follow us (not behind a MIDI clock).
-    `link_start_stop`: a Link session's playing and stopping are ours. `osc_out` are receivers (host, port)."""
+    the first bars); both fit `Controls(values, plan)`. `channel` is 0 to 15 and `program` 0 to 127, as MIDI has them
+    (the file counts both from 1); `splits` are parts with channels of their own. `sync` is midi, internal, osc or
+    link. `send_clock`: others follow us (not behind a MIDI clock). `link_start_stop`: a Link session's playing and
+    stopping are ours. `osc_out` are receivers (host, port)."""
 
     title: str = "untitled"
     checkpoint: str = "live"
@@ -51,9 +54,16 @@ class Patch:
     tempo_bpm: float = 120.0
     meter: Meter = FOUR_FOUR
     channel: int = 0
+    program: int | None = None
+    splits: tuple[Split, ...] = ()
     osc_out: tuple[tuple[str, int], ...] = ()
-    controls: Mapping[str, float | tuple[float, ...]] = field(default_factory=dict)
-    plan: Mapping[str, float | tuple[float, ...]] = field(default_factory=dict)
+    controls: Mapping[str, ControlValue] = field(default_factory=dict)
+    plan: Mapping[str, ControlValue] = field(default_factory=dict)
+
+    @property
+    def outfit(self) -> Outfit:
+        """Its parts, as bars are dressed in them."""
+        return Outfit(self.channel, self.splits, self.program)
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +88,8 @@ class Machine:
 class RunSettings:
     """Everything `fractal-live run` was told, resolved. `bars` ends the run after that many; `record` is the
     file the set is written to; `sync` is midi, internal, osc or link; `sends_clock`: we lead others; `picture` is where
-    the last frame of the dashboard is drawn as SVG. Raises SettingsError where these do not go together."""
+    the last frame of the dashboard is drawn as SVG; `patch_folder` is where the performer's
+    own patches lie. Raises SettingsError where these do not go together."""
 
     patch: Patch
     machine: Machine
@@ -90,6 +101,7 @@ class RunSettings:
     shows_dashboard: bool = True
     picture: Path | None = None
     sends_clock: bool = False
+    patch_folder: Path | None = None
 
     def __post_init__(self) -> None:
         if self.sends_clock and self.sync == "midi":
@@ -109,7 +121,9 @@ def read_patch(path: Path) -> Patch:
         "link_start_stop": _yes_or_no,
         "tempo_bpm": _number(20, 400),
         "meter": _meter,
-        "channel": lambda value: _whole(1, 16)(value) - 1,
+        "channel": _channel,
+        "program": _program,
+        "splits": _splits,
         "osc_out": _peers,
         "controls": _control_values,
         "plan": _plan_values,
@@ -202,18 +216,66 @@ def _read(path: Path, readers: Mapping[str, _Reader]) -> dict[str, Any]:
     return values
 
 
-def _control_values(table: Any) -> dict[str, float | tuple[float, ...]]:
+def _splits(tables: Any) -> tuple[Split, ...]:
+    if not isinstance(tables, list) or len(tables) > MOST_SPLITS:
+        raise _Wrong(f"allowed: up to {MOST_SPLITS} tables, each under [[splits]]")
+    splits = []
+    for place, table in enumerate(tables, 1):
+        try:
+            splits.append(_split(table))
+        except _Wrong as wrong:
+            raise _Wrong(str(wrong), f"[{place}]{wrong.key}") from wrong
+    return tuple(splits)
+
+
+def _split(table: Any) -> Split:
+    readers: dict[str, _Reader] = {
+        "name": _text,
+        "channel": _channel,
+        "program": _program,
+        "role": _one_of(ROLES),
+        "low": _whole(0, 127),
+        "high": _whole(0, 127),
+        "transpose": _whole(-48, 48),
+        "velocity": _number(0, 4),
+        "curve": _number(0.1, 4),
+    }
+    if not isinstance(table, dict) or not {"name", "channel"} <= table.keys():
+        raise _Wrong("allowed: a table with at least name and channel")
+    values = {}
+    for key, value in table.items():
+        if key not in readers:
+            raise _Wrong(f"unknown key{_nearest(key, readers)}; allowed: {', '.join(sorted(readers))}", f".{key}")
+        try:
+            values[key] = readers[key](value)
+        except _Wrong as wrong:
+            raise _Wrong(str(wrong), f".{key}") from wrong
+    split = Split(**values)
+    if split.low > split.high:
+        raise _Wrong(f"is {split.low}, above high, {split.high}", ".low")
+    return split
+
+
+def _channel(value: Any) -> int:
+    return int(_whole(1, 16)(value)) - 1
+
+
+def _program(value: Any) -> int:
+    return int(_whole(1, 128)(value)) - 1
+
+
+def _control_values(table: Any) -> dict[str, ControlValue]:
     return _values_by_name(table, {name: BY_NAME[name] for name in PATCH_KEYS})
 
 
-def _plan_values(table: Any) -> dict[str, float | tuple[float, ...]]:
+def _plan_values(table: Any) -> dict[str, ControlValue]:
     return _values_by_name(table, {attribute.name: BY_NAME[f"plan_{attribute.name}"] for attribute in ATTRIBUTES})
 
 
-def _values_by_name(table: Any, controls: Mapping[str, Control]) -> dict[str, float | tuple[float, ...]]:
+def _values_by_name(table: Any, controls: Mapping[str, Control]) -> dict[str, ControlValue]:
     if not isinstance(table, dict):
         raise _Wrong(f"is {table!r}; allowed: a table of values")
-    values: dict[str, float | tuple[float, ...]] = {}
+    values: dict[str, ControlValue] = {}
     for name, value in table.items():
         if name not in controls:
             raise _Wrong(f"unknown key{_nearest(name, controls)}; allowed: {', '.join(controls)}", f".{name}")
@@ -224,7 +286,9 @@ def _values_by_name(table: Any, controls: Mapping[str, Control]) -> dict[str, fl
     return values
 
 
-def _control_value(value: Any, control: Control) -> float | tuple[float, ...]:
+def _control_value(value: Any, control: Control) -> ControlValue:
+    if control.kind == "text":
+        return _named(value, control)
     if control.kind == "int":
         return int(_whole(int(control.low), int(control.high))(value))
     read = _number(control.low, control.high)
@@ -237,6 +301,20 @@ def _control_value(value: Any, control: Control) -> float | tuple[float, ...]:
         groups = f" in groups of {fewest}" if fewest > 1 else ""
         raise _Wrong(f"has {len(value)} numbers; allowed: {fewest} to {control.most_values}{groups}")
     return tuple(read(number) for number in value)
+
+
+def _named(value: Any, control: Control) -> ControlValue:
+    """A key, a scale, a chord or a list of chords."""
+    try:
+        if control.name != "chord":
+            named_value(control, value)
+            return str(value) if isinstance(value, str) else float(value)
+        chords = value if isinstance(value, list) else [value]
+        for chord in chords:
+            chord_chroma(_text(chord))
+        return tuple(chords)
+    except ValueError as error:
+        raise _Wrong(str(error)) from error
 
 
 def _text(value: Any) -> str:

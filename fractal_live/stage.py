@@ -92,9 +92,8 @@ class Stage:
         self._ports = ports
         self._keeper = keeper
         self._priority = priority
-        self._channel = setup.channel
         self._to_close = list(setup.closing)  # what a synthesizer may still play that no port reached any more
-        self._scheduler = Scheduler(setup.meter, setup.channel)
+        self._scheduler = Scheduler(setup.meter, setup.channels)
         latency_ns = round(setup.latency_ms * 1e6)  # positive is later
         lead_in_ns = CLOCK_LEAD_IN_NS + max(-latency_ns, 0) if setup.sends_clock else 0
         self._transport = Transport(
@@ -162,7 +161,7 @@ class Stage:
             now_ns = time.monotonic_ns()
             self._ping_deadline_ns = now_ns + PING_LIMIT_NS
             if isinstance(message, pipes.PlayBar):
-                self._scheduler.offer(message.bar, message.version, message.fallback)
+                self._scheduler.offer(message.bar, message.version, message.fallback, message.programs)
             elif isinstance(message, pipes.TransportCommand):
                 self._obey(message, now_ns)
             elif isinstance(message, pipes.LinkState):
@@ -255,7 +254,8 @@ class Stage:
         if replugged is not None:
             # Whatever sounded there when it went: nobody knows how much of it was closed.
             self._player.silence()
-            self._ports.output.send([bytes((NOTE_OFF | self._channel, pitch, 0)) for pitch in range(128)])
+            for channel in sorted(self._scheduler.channels):
+                self._ports.output.send([bytes((NOTE_OFF | channel, pitch, 0)) for pitch in range(128)])
             self._fault(f"the MIDI port {replugged} is back")
 
     def _lose_ports(self) -> None:
@@ -273,6 +273,7 @@ class Stage:
     def _use(self, ports: MidiPorts) -> None:
         """From now on other ports; what sounds is closed on the old ones, as far as they still carry it."""
         self._player.silence()
+        self._scheduler.forget_programs()
         self._player.output = ports.output
         self._ports = ports
         self._keeper.use(ports)

@@ -22,7 +22,7 @@ BARS_SHOWN = 4
 @dataclass(slots=True)
 class Status:
     """The newest word of each. `stage` and `model` are None until that process is ready; `errors` has the newest
-    last; `peers` are the others in the Link session."""
+    last; `title` is the patch's; `peers` are the others in the Link session."""
 
     transport: TransportState
     health: StageHealth = field(default_factory=lambda: StageHealth(0, 0, 0, 0, 0, 0, 0))
@@ -31,6 +31,7 @@ class Status:
     errors: deque[str] = field(default_factory=lambda: deque(maxlen=ERRORS_KEPT))
     last_osc: str = ""
     peers: int = 0
+    title: str = ""
 
     def ns_to_next_bar(self, meter: Meter, now_ns: int) -> int | None:
         """The time left to the next bar line; None while nothing rolls."""
@@ -48,7 +49,7 @@ class Status:
         playing = max(0, planner.position)
         transport, health, stage, model = self.transport, self.health, self.stage, self.model
         return DashboardState(
-            title=settings.patch.title,
+            title=self.title,
             sync=settings.sync,
             peers=self.peers,
             is_rolling=transport.is_rolling,

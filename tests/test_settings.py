@@ -145,13 +145,13 @@ def test_every_shipped_patch_is_valid_and_fits_the_controls() -> None:
 
 def test_the_shipped_files_say_the_defaults() -> None:
     assert read_machine(find_shipped("config", "machine")) == Machine()
-    nocturne = read_patch(find_shipped("patches", "nocturne"))
-    assert Patch(title="Nocturne", controls=nocturne.controls) == nocturne
+    plain = read_patch(find_shipped("patches", "plain"))
+    assert Patch(title="Plain", controls=plain.controls) == plain
     held = {name: BY_NAME[name].default for name in PATCH_KEYS if name != "latent"}
-    assert nocturne.controls == {name: default for name, default in held.items() if default is not None}
+    assert plain.controls == {name: default for name, default in held.items() if default is not None}
 
 
-@pytest.mark.parametrize(("kind", "name"), [("patches", "nocturne"), ("config", "machine")])
+@pytest.mark.parametrize(("kind", "name"), [("patches", "plain"), ("config", "machine")])
 def test_every_key_of_the_shipped_files_has_a_comment_above(kind: str, name: str) -> None:
     lines = find_shipped(kind, name).read_text(encoding="utf-8").splitlines()  # type: ignore[arg-type]
     keys = [place for place, line in enumerate(lines) if " = " in line and not line.startswith("#")]
@@ -159,7 +159,7 @@ def test_every_key_of_the_shipped_files_has_a_comment_above(kind: str, name: str
 
 
 def test_the_shipped_patch_mentions_every_key_there_is() -> None:
-    text = find_shipped("patches", "nocturne").read_text(encoding="utf-8")
+    text = find_shipped("patches", "plain").read_text(encoding="utf-8")
     names = [*PATCH_KEYS, *(attribute.name for attribute in ATTRIBUTES), *Patch.__dataclass_fields__]
     assert [name for name in names if f"{name} = " not in text and f"[{name}]" not in text] == []
 

@@ -11,7 +11,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parent.parent
-SHIPPED = ("checkpoints/live.safetensors", "patches/nocturne.toml", "config/machine.toml", "config/model/live.toml")
+SHIPPED = (
+    "checkpoints/live.safetensors",
+    "patches/plain.toml",
+    "patches/nocturne.toml",
+    "config/machine.toml",
+    "config/model/live.toml",
+)
 
 
 @pytest.mark.slow
@@ -27,7 +33,7 @@ def test_an_installed_copy_finds_what_ships_inside_it(tmp_path: Path) -> None:
         assert f"fractal_live/shipped/{path}" in names
     ask = (
         "from fractal_live.settings import find_shipped, read_patch\n"
-        "patch = read_patch(find_shipped('patches', 'nocturne'))\n"
+        "patch = read_patch(find_shipped('patches', 'plain'))\n"
         "print(find_shipped('checkpoints', patch.checkpoint), find_shipped('config', 'machine'))"
     )
     environment = {**os.environ, "PYTHONPATH": str(installed)}

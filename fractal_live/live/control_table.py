@@ -9,12 +9,14 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from typing import Literal
 
+from fractal_live.live.dressing import MOST_SPLITS
 from fractal_live.live.latent_path import WALK_BARS
 from fractal_live.music.plan import ATTRIBUTES, PLAN_BARS, Attribute
 from fractal_live.music.request import GAIN_AT_REST, LATENT_DIMS
+from fractal_live.music.scales import SCALE_NAMES
 
 Kind = Literal["float", "int", "bang", "floats", "slots", "text"]
-Group = Literal["param", "choice", "latent", "plan", "harmony", "action"]
+Group = Literal["param", "choice", "sound", "split", "latent", "plan", "harmony", "action"]
 Effect = Literal["next bar", "at once"]
 
 HIGHEST_SEED = 2**31 - 1
@@ -58,6 +60,17 @@ CHROMA_HELP = (
 GENERATE_HELP = (
     f"a new cycle; a seed from {LOWEST_GIVEN_SEED} up makes it repeatable, none (or 1, a button) draws a fresh one"
 )
+SWING_HELP = "every second sixteenth later; 1 = the two as a triplet's two thirds and one third"
+HUMANIZE_HELP = "a player's unevenness in time and velocity; 1 is much"
+RANGE_HELP = "pitch that sounds; what would be outside comes inside by octaves"
+KEY_HELP = "what the scale stands on: a name such as C, F# or Eb, or 0 (C) to 11"
+SCALE_HELP = f"pitches outside it move to its nearest one: a name, or its place: {', '.join(SCALE_NAMES)}"
+CHORD_HELP = (
+    "the harmony by name, such as C, Am7 or G7/B: one holds it, several follow each other by half bars, none "
+    "releases it"
+)
+SPLIT_ADDRESS = "/fractal/split/<i>"
+PATCH_HELP = "changes to another patch at the next bar line: the name of a shipped one, or of a file beside it"
 SUBSCRIBE_HELP = "sends /fractal/out/... to the sender's address, at this port; none (or 1): the sender's own port"
 
 
@@ -84,6 +97,22 @@ class Control:
 
 def _param(name: str, kind: Kind, low: float, high: float, default: float, unit: str, text: str) -> Control:
     return Control(name, f"/fractal/param/{name}", kind, "param", low, high, default, unit, "next bar", text)
+
+
+def _sound(name: str, kind: Kind, low: float, high: float, default: float, unit: str, text: str) -> Control:
+    return replace(_param(name, kind, low, high, default, unit, text), group="sound")
+
+
+def _split(name: str, high: float, default: float, text: str) -> Control:
+    kind: Kind = "float" if name == "level" else "int"
+    address = f"{SPLIT_ADDRESS}/{name}"
+    return Control(f"split_{name}", address, kind, "split", 0, high, default, "", "next bar", text)
+
+
+def _text(
+    name: str, address: str, group: Group, high: float, default: float | None, text: str, most: int = 1
+) -> Control:
+    return Control(name, f"/fractal/{address}", "text", group, 0, high, default, "name", "next bar", text, most)
 
 
 def _latent(name: str, path: str, kind: Kind, low: float, high: float, text: str, most_values: int = 1) -> Control:
@@ -131,6 +160,11 @@ CONTROLS: tuple[Control, ...] = (
     _param("lead_bars", "int", 1, 8, 2, "bars", "finished bars kept ahead of the playhead"),
     _param("transpose", "int", -24, 24, 0, "semitones", "moves every pitch"),
     _param("velocity", "float", 0.25, 2, 1, "", "scales every velocity"),
+    _sound("swing", "float", 0, 1, 0, "", SWING_HELP),
+    _sound("humanize", "float", 0, 1, 0, "", HUMANIZE_HELP),
+    _sound("gate", "float", 0.1, 2, 1, "", "scales every duration"),
+    _sound("low", "int", 0, 127, 0, "MIDI pitch", f"lowest {RANGE_HELP}"),
+    _sound("high", "int", 0, 127, 127, "MIDI pitch", f"highest {RANGE_HELP}"),
     replace(_param("cfg_schedule", "int", 0, 1, 0, "", SCHEDULE_HELP), group="choice"),
     _latent("latent", "level0", "floats", -4, 4, LATENT_HELP, LATENT_DIMS),
     _latent("latent_dim", "level0/<i>", "float", -4, 4, f"one dimension of the latent, i = 0 to {LATENT_DIMS - 1}"),
@@ -142,6 +176,12 @@ CONTROLS: tuple[Control, ...] = (
     _slots("blend", BLEND_HELP, 3),
     *(_plan(attribute) for attribute in ATTRIBUTES),
     _chroma(),
+    _text("chord", "harmony/chord", "harmony", 1, None, CHORD_HELP, CURVE_HALVES),
+    _text("key", "harmony/key", "sound", 11, 0, KEY_HELP),
+    _text("scale", "harmony/scale", "sound", len(SCALE_NAMES) - 1, 0, SCALE_HELP),
+    _split("mute", 1, 0, f"1 silences a split of the patch, i = 1 to {MOST_SPLITS} in its order"),
+    _split("solo", 1, 0, "1 silences all splits but those that are soloed"),
+    _split("level", 2, 1, "scales the velocities of a split"),
     _bang("generate", "generate", "next bar", GENERATE_HELP, HIGHEST_SEED, "seed"),
     _bang("reroll", "reroll", "next bar", "draws the coming bars again, in the same cycle"),
     _bang("panic", "panic", "at once", "closes every note on every channel used"),
@@ -151,6 +191,7 @@ CONTROLS: tuple[Control, ...] = (
     _tempo("own tempo, where no leader gives one"),
     _bang("clock_beat", "clock/beat", "at once", "one beat of an OSC leader"),
     _bang("trigger_bar", "trigger/bar", "at once", "plays one bar"),
+    _text("patch", "patch", "action", 0, None, PATCH_HELP),
     _bang("subscribe", "subscribe", "at once", SUBSCRIBE_HELP, 65535, "port"),
     _bang("query", "query", "at once", "sends the state once"),
 )
@@ -159,12 +200,21 @@ BY_NAME: dict[str, Control] = {control.name: control for control in CONTROLS}
 PATCH_KEYS: tuple[str, ...] = tuple(
     control.name
     for control in CONTROLS
-    if control.group not in ("plan", "action") and control.kind != "slots" and control.name != "latent_dim"
+    if control.group not in ("plan", "split", "action") and control.kind != "slots" and control.name != "latent_dim"
 )
 DIMENSION: dict[str, int] = {f"/fractal/latent/level0/{i}": i for i in range(LATENT_DIMS)}
+SPLIT: dict[str, tuple[Control, int]] = {
+    control.address.replace("<i>", str(i + 1)): (control, i)
+    for control in CONTROLS
+    if control.group == "split"
+    for i in range(MOST_SPLITS)
+}
+"""Which control of which split an address means; splits are counted from 1 in addresses, from 0 here."""
+
 BY_ADDRESS: dict[str, Control] = {
-    **{control.address: control for control in CONTROLS if control.name != "latent_dim"},
+    **{control.address: control for control in CONTROLS if "<i>" not in control.address},
     **{address: BY_NAME["latent_dim"] for address in DIMENSION},
+    **{address: control for address, (control, _) in SPLIT.items()},
 }
 
 
@@ -173,7 +223,9 @@ def table_markdown() -> str:
     lines = ["| address | what it does | range | default | heard |", "|---|---|---|---|---|"]
     for control in CONTROLS:
         bounds = f"{control.low:g} to {control.high:g} {control.unit}".strip()
-        if control.kind == "bang":
+        if control.kind == "text":
+            bounds = "name" if control.default is None else f"name, or {control.low:g} to {control.high:g}"
+        elif control.kind == "bang":
             bounds = f"bang [{control.unit}]" if control.unit else "bang"
         default = "" if control.default is None else f"{control.default:g}"
         lines.append(f"| `{control.address}` | {control.help} | {bounds} | {default} | {control.takes_effect} |")

@@ -22,15 +22,29 @@ from fractal_live.live.control_table import (
     PATCH_KEYS,
     PITCH_CLASSES,
     SCHEDULES,
+    SPLIT,
     Control,
     table_markdown,
 )
+from fractal_live.live.dressing import MOST_SPLITS, Dress
 from fractal_live.live.latent_path import LatentPath, Point, between
 from fractal_live.live.snapshot import ControlSnapshot, GivenChroma, GivenCurve
 from fractal_live.music.plan import ATTRIBUTES, COLUMN
 from fractal_live.music.request import Sampling
+from fractal_live.music.scales import SCALE_NAMES, chord_chroma, key_named
 
-__all__ = ["BY_ADDRESS", "BY_NAME", "CONTROLS", "PATCH_KEYS", "Control", "Controls", "Outcome", "table_markdown"]
+__all__ = [
+    "BY_ADDRESS",
+    "BY_NAME",
+    "CONTROLS",
+    "PATCH_KEYS",
+    "Control",
+    "ControlValue",
+    "Controls",
+    "Outcome",
+    "named_value",
+    "table_markdown",
+]
 """The table goes with its values, whoever shows or reads them."""
 
 HELD_NS = 100_000_000
@@ -44,13 +58,14 @@ LONGEST_SHOWN = 80
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a message did: values `changed` (control names; empty when it changed nothing), an `action`
-    for the daemon with its `argument` (the seed of generate, the bpm of tempo, the port of subscribe),
-    and a text for the performer when something was refused or clamped."""
+    for the daemon with its `argument` (the seed of generate, the bpm of tempo, the port of subscribe) or `name` (of a
+    patch), and a text for the performer when something was refused or clamped."""
 
     changed: tuple[str, ...] = ()
     action: str | None = None
     argument: float | None = None
     error: str | None = None
+    name: str = ""
 
 
 NOTHING = Outcome()
@@ -60,13 +75,21 @@ class _Refused(Exception):
     """The message cannot be obeyed; the text says why. Never leaves this module's `apply`."""
 
 
+ControlValue = float | str | Sequence[float] | Sequence[str]
+"""What a patch says of a control: a number, a name, or several."""
+
+DEFAULTS: dict[str, float] = {
+    control.name: control.default for control in CONTROLS if control.default is not None and control.group != "split"
+}
+
+
 class Controls:
     """The values now. `accepted`, `refused` and `clamped` count messages; a refused message changes nothing."""
 
     def __init__(
         self,
-        values: Mapping[str, float | Sequence[float]] | None = None,
-        plan: Mapping[str, float | Sequence[float]] | None = None,
+        values: Mapping[str, ControlValue] | None = None,
+        plan: Mapping[str, ControlValue] | None = None,
         seed: int = 0,
     ) -> None:
         """`values` are a patch's defaults by control name, `plan` held values by attribute name. All
@@ -75,7 +98,8 @@ class Controls:
         self.refused = 0
         self.clamped = 0
         self._seeds = random.Random(seed)
-        self._numbers: dict[str, float] = {c.name: c.default for c in CONTROLS if c.default is not None}
+        self._numbers = dict(DEFAULTS)
+        self._splits = _splits_at_rest()
         self._path = LatentPath()
         self._stored: dict[int, Point] = {}
         self._chroma: GivenChroma | None = None
@@ -90,6 +114,7 @@ class Controls:
         self._suggested_ns = 0
         self._version = 0
         self._take_defaults(values or {}, plan or {})
+        self.accepted = 0
         self._snapshot = self._make_snapshot()
 
     @property
@@ -120,6 +145,8 @@ class Controls:
             given = [argument for argument in arguments if argument is not None]
             if control.kind == "bang":
                 outcome = self._bang(control, given, now_ns)
+            elif control.kind == "text":
+                outcome = self._name(control, given)
             elif control.kind == "slots":
                 outcome = self._use_slots(control, [_number(address, argument) for argument in given])
             else:
@@ -158,6 +185,12 @@ class Controls:
             if chroma != self._chroma:
                 self._chroma = chroma
                 changed.append("chroma")
+        elif control.group == "split":
+            split = self._splits[control.name]
+            place = SPLIT[address][1]
+            if split[place] != values[0]:
+                split[place] = values[0]
+                changed.append(control.name)
         elif control.name in ("latent", "latent_dim"):
             first = DIMENSION.get(address, 0)
             target = self._path.target
@@ -171,6 +204,25 @@ class Controls:
         if changed:
             self._changed()
         return tuple(changed)
+
+    def _name(self, control: Control, given: list[object]) -> Outcome:
+        """What is called by its name: a patch, a chord or several, a key, a scale."""
+        address = control.address
+        if control.name == "patch":
+            if len(given) != 1 or not isinstance(given[0], str):
+                raise _Refused(f"{address}: needs the name of a patch")
+            return Outcome(action="patch", name=given[0])
+        try:
+            if control.name == "chord":
+                if len(given) > control.most_values:
+                    raise _Refused(f"{address}: {len(given)} chords; allowed: up to {control.most_values}")
+                chroma = [weight for chord in given for weight in chord_chroma(str(chord))]
+                return Outcome(self._store(BY_NAME["chroma"], address, tuple(chroma)))
+            if len(given) != 1:
+                raise _Refused(f"{address}: {len(given)} values; needs one")
+            return Outcome(self._store(control, address, (named_value(control, given[0]),)))
+        except ValueError as error:
+            raise _Refused(f"{address}: {error}") from error
 
     def _aim(self, target: Point, glide_bars: int | None = None) -> tuple[str, ...]:
         """A new target of the latent; without `glide_bars` approached as the glide control says."""
@@ -277,19 +329,29 @@ class Controls:
             self._suggestions[shown] = f"; nearest: {near[0]}" if near else ""
         return f"{shown}: no such address{self._suggestions.get(shown, '')}"
 
-    def _take_defaults(
-        self, values: Mapping[str, float | Sequence[float]], plan: Mapping[str, float | Sequence[float]]
-    ) -> None:
+    def _take_defaults(self, values: Mapping[str, ControlValue], plan: Mapping[str, ControlValue]) -> None:
         for name, value in [*values.items(), *((f"plan_{attribute}", value) for attribute, value in plan.items())]:
             control = BY_NAME.get(name)
             if control is None or (control.group != "plan" and name not in PATCH_KEYS):
                 raise ValueError(f"no control is called {name}; allowed: {', '.join(PATCH_KEYS)}")
-            outcome = self.apply(control.address, value if isinstance(value, Sequence) else [value])
+            given = [value] if isinstance(value, (str, int, float)) else value
+            outcome = self.apply(control.address, given)
             if outcome.error is not None:
                 raise ValueError(f"{name}: {outcome.error}")
         self._path = self._path.settled()
         self._was_gain_sent = False
-        self.accepted = 0
+
+    def take_patch(self, values: Mapping[str, ControlValue], plan: Mapping[str, ControlValue]) -> None:
+        """Every control as another patch has it, and what that does not name at its default; the cycle goes on.
+        Curves begin at the coming bar, and the latent is glided to if the patch names a glide. Raises ValueError for
+        what the table does not allow."""
+        before = self._path
+        self._numbers, self._splits = dict(DEFAULTS), _splits_at_rest()
+        self._path, self._chroma, self._plan = LatentPath(), None, [None] * len(ATTRIBUTES)
+        self._take_defaults(values, plan)
+        target, bars = self._path.target, int(self._numbers["latent_glide"])
+        self._path = replace(before, walk=self._numbers["latent_walk"]).towards(target, self._coming_bar - 1, bars)
+        self._changed()
 
     def _changed(self) -> None:
         self._version += 1
@@ -317,9 +379,41 @@ class Controls:
             cycle_seed=self._cycle_seed,
             rerolls=self._rerolls,
             lead_bars=int(numbers["lead_bars"]),
-            transpose=int(numbers["transpose"]),
-            velocity=numbers["velocity"],
+            dress=Dress(
+                transpose=int(numbers["transpose"]),
+                velocity=numbers["velocity"],
+                swing=numbers["swing"],
+                humanize=numbers["humanize"],
+                gate=numbers["gate"],
+                low=int(numbers["low"]),
+                high=int(numbers["high"]),
+                key=int(numbers["key"]),
+                scale=int(numbers["scale"]),
+                muted=frozenset(place for place, on in enumerate(self._splits["split_mute"]) if on),
+                soloed=frozenset(place for place, on in enumerate(self._splits["split_solo"]) if on),
+                levels=tuple(self._splits["split_level"]),
+            ),
         )
+
+
+def named_value(control: Control, value: object) -> float:
+    """A key or a scale, by its name or its number, as its number. Raises ValueError with what is allowed."""
+    if isinstance(value, str) and control.name == "key":
+        return float(key_named(value))
+    if isinstance(value, str):
+        name = value.strip().lower().replace("_", " ").replace("-", " ")
+        if name not in SCALE_NAMES:
+            raise ValueError(f"{value!r} is no scale; allowed: {', '.join(SCALE_NAMES)}")
+        return float(SCALE_NAMES.index(name))
+    if isinstance(value, bool) or not isinstance(value, (int, float)) or not control.low <= value <= control.high:
+        raise ValueError(f"{value!r}; allowed: a name, or a number from {control.low:g} to {control.high:g}")
+    return float(round(value))
+
+
+def _splits_at_rest() -> dict[str, list[float]]:
+    return {
+        control.name: [float(control.default or 0)] * MOST_SPLITS for control in CONTROLS if control.group == "split"
+    }
 
 
 def _number(address: str, argument: object) -> float:

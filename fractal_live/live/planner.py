@@ -13,10 +13,11 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from fractal_live.live.dressing import dressed
+from fractal_live.live.dressing import PLAIN, Outfit, dressed
 from fractal_live.live.fallback import fallback_for
 from fractal_live.live.horizon import Horizon
 from fractal_live.live.latent_path import Point
+from fractal_live.live.scheduler import Programs
 from fractal_live.live.snapshot import ControlSnapshot
 from fractal_live.live.thrift import Thrift
 from fractal_live.music.meter import FOUR_FOUR, PPQN, Meter
@@ -52,6 +53,7 @@ class Offer:
     bar: Bar
     version: int
     fallback: Bar
+    programs: Programs = ()
 
 
 class Planner:
@@ -59,8 +61,9 @@ class Planner:
     first Start. Bars of the next Start from the top are kept apart (`top`) while a set is under way. What the
     stage begins is the truth about Start and Continue: news of the transport may come before it or after."""
 
-    def __init__(self, meter: Meter = FOUR_FOUR, leader_sets_tempo: bool = False) -> None:
+    def __init__(self, meter: Meter = FOUR_FOUR, leader_sets_tempo: bool = False, outfit: Outfit = PLAIN) -> None:
         self.meter = meter
+        self.outfit = outfit
         self.leader_sets_tempo = leader_sets_tempo
         self.margin_ns = MARGIN_NS  # before its line a bar must have arrived, or another is begun in its place
         self.position = -1
@@ -93,9 +96,14 @@ class Planner:
             self._top_rows.forget_from(0)
         if _generation(before) != _generation(controls):
             self._stale_below = self._asked + 1
-        if (before.transpose, before.velocity) != (controls.transpose, controls.velocity):
+        if before.dress != controls.dress:
             return self.offers()
         return []
+
+    def outfit_changed(self, outfit: Outfit) -> list[Offer]:
+        """Other parts and channels from the next bar on: all that has not begun, dressed anew."""
+        self.outfit = outfit
+        return self.offers()
 
     def transport_moved(self, is_rolling: bool, bar_index: int, tempo_bpm: float) -> None:
         """The transport rolls or stands in a bar. Standing in another bar than before, it was moved."""
@@ -380,11 +388,12 @@ class Planner:
         return [planned for planned in bars.values() if not planned.is_begun]
 
     def _offer(self, planned: Planned) -> Offer:
-        return Offer(self._dressed(planned.bar), planned.version, self._dressed(planned.fallback))
+        fallback = self._dressed(planned.fallback)
+        return Offer(self._dressed(planned.bar), planned.version, fallback, self.outfit.programs)
 
     def _dressed(self, bar: Bar) -> Bar:
         controls = self._controls
-        return bar if controls is None else dressed(bar, controls.transpose, controls.velocity)
+        return bar if controls is None else dressed(bar, controls.dress, self.outfit)
 
 
 def _imagination(controls: ControlSnapshot, first: int) -> tuple[object, ...]:

@@ -25,7 +25,8 @@ LOWEST_TEMPO_BPM = 4.0
 HIGHEST_TEMPO_BPM = 1000.0
 LONGEST_TEXT = 200
 MARKER, TRACK_NAME = 0x06, 0x03
-RECORDED_KINDS = (0x80, 0x90, 0xB0, 0xE0)
+LENGTHS = {0x80: 3, 0x90: 3, 0xB0: 3, 0xC0: 2, 0xE0: 3}
+"""Bytes of the messages that are recorded: notes, control and program changes, pitch bend."""
 
 
 class Recorder:
@@ -55,8 +56,8 @@ class Recorder:
         self._next_save = 0
 
     def sounded(self, tick: int, message: bytes) -> None:
-        """A message that was sent, due at `tick`: note on, note off, control change or pitch bend."""
-        if len(message) != 3 or message[0] & 0xF0 not in RECORDED_KINDS or max(message[1:]) > 127:
+        """A message that was sent, due at `tick`: note on, note off, control or program change, or pitch bend."""
+        if not message or len(message) != LENGTHS.get(message[0] & 0xF0) or max(message[1:]) > 127:
             self.ignored += 1
             return
         at = self._file_tick(tick)
@@ -70,7 +71,7 @@ class Recorder:
             if is_on:
                 self._open.add(voice)
                 self.notes += 1
-        if is_on or kind in (0xB0, 0xE0):
+        if is_on or kind in (0xB0, 0xC0, 0xE0):
             self._track.add(at, message)
 
     def tempo_at(self, tick: int, tempo_bpm: float) -> None:

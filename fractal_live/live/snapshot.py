@@ -10,6 +10,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from fractal_live.live.dressing import Dress
 from fractal_live.live.latent_path import LatentPath, Point
 from fractal_live.music.harmony import HALF_BAR_STEPS, Chroma
 from fractal_live.music.meter import Meter
@@ -64,8 +65,8 @@ class GivenChroma:
 class ControlSnapshot:
     """All values a request for a bar needs, at one moment. `version` grows with every change. `plan`
     has one entry per attribute, in the order of `plan.ATTRIBUTES`; None = free, as for `chroma`. `cycle_seed` changes
-    with every generate, `rerolls` counts within the cycle; together they seed the bars. `transpose` is
-    in semitones, `velocity` a factor."""
+    with every generate, `rerolls` counts within the cycle; together they seed the bars. `dress` is what is done to
+    bars that are made."""
 
     version: int
     sampling: Sampling
@@ -76,8 +77,7 @@ class ControlSnapshot:
     cycle_seed: int
     rerolls: int
     lead_bars: int
-    transpose: int
-    velocity: float
+    dress: Dress
 
     @property
     def latent(self) -> Point:

@@ -31,7 +31,7 @@ class StageSetup:
     clock_port: str | None = None
     meter: Meter = FOUR_FOUR
     tempo_bpm: float = 120.0
-    channel: int = 0
+    channels: tuple[int, ...] = (0,)
     latency_ms: float = 0.0
     clock_loss: str = "hold"
     end_bar: int | None = None
@@ -45,11 +45,13 @@ class StageSetup:
 @dataclass(frozen=True, slots=True)
 class PlayBar:
     """To the stage: a finished bar. Replaces an earlier version that has not begun to sound.
-    `fallback` plays at the next bar line if bar index + 1 has not arrived by then."""
+    `fallback` plays at the next bar line if bar index + 1 has not arrived by then. At the bar's line channels get
+    their `programs` (channel 0 to 15, program 0 to 127), where they do not have them yet."""
 
     bar: Bar
     version: int
     fallback: Bar
+    programs: tuple[tuple[int, int], ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,7 +120,7 @@ class BarStarted:
 
 @dataclass(frozen=True, slots=True)
 class Sounded:
-    """From the stage: the three bytes of a note message that was sent, and the tick it was due at."""
+    """From the stage: a note message (or a program change) that was sent, and the tick it was due at."""
 
     tick: int
     message: bytes

@@ -240,7 +240,7 @@ class SimulatedStage(SimulatedChild):
         super().__init__(evening, *calls, False)
         self.is_up = False
         self.port = Port(evening.clock, evening.ear)
-        self.scheduler = Scheduler(setup.meter, setup.channel)
+        self.scheduler = Scheduler(setup.meter, setup.channels)
         self.transport = Transport(setup.sync, setup.meter, setup.tempo_bpm, setup.clock_loss, setup.end_bar)
         self.player = Player(
             self.transport,

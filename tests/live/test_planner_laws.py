@@ -32,7 +32,7 @@ class Watched(Set):
         super().touch(address, *values)
         after = self.controls.snapshot
         beside: dict[str, Any] = {
-            name: getattr(after, name) for name in ("transpose", "lead_bars", "version", "latent_path")
+            name: getattr(after, name) for name in ("dress", "lead_bars", "version", "latent_path")
         }
         self.changes += replace(before, **beside) != after
         beside |= {"sampling": after.sampling, "rerolls": after.rerolls, "chroma": after.chroma}
