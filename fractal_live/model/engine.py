@@ -12,6 +12,7 @@ import torch
 from fractal_live.model.checkpoint import load
 from fractal_live.model.config import HALF_STEPS
 from fractal_live.model.unfold import Unfolded, next_plan, unfold_bar, unfold_missing, unfold_piece
+from fractal_live.music.loudness import levelled
 from fractal_live.music.meter import FOUR_FOUR, Meter
 from fractal_live.music.notes import Bar
 from fractal_live.music.plan import COLUMN, PlanTable
@@ -64,6 +65,9 @@ class Engine:
             result = unfold_bar(self.model, request, self._generator(request.seed, request.index))
         row = result.plan[0]
         bar = self._bar(request.index, result, 0, request.meter, request.seed)
+        loudness = (request.plan if request.asked is None else request.asked)[0, COLUMN["loudness"]]
+        if not np.isnan(loudness):  # a wish beyond what songs have is heard too
+            bar = replace(bar, notes=levelled(bar.notes, float(loudness)))
         tempo_bpm = float(row[COLUMN["tempo"]])
         return BarReply(
             replace(bar, tempo_bpm=tempo_bpm), result.plan, request.version, time.monotonic_ns() - started_ns
