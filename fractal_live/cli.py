@@ -164,10 +164,19 @@ def ports() -> None:
 @app.command()
 def controls(
     as_markdown: Annotated[bool, typer.Option("--markdown", help="The table as in the README.")] = False,
+    pure_data: Annotated[bool, typer.Option("--pure-data", help="The Pure Data patch.")] = False,
+    touchdesigner: Annotated[bool, typer.Option("--touchdesigner", help="The TouchDesigner script's table.")] = False,
 ) -> None:
     """Lists everything that can be moved while it plays: address, range, default, unit."""
+    from fractal_live.clients import pure_data_patch, touchdesigner_table
     from fractal_live.live.controls import CONTROLS, table_markdown
 
+    if pure_data:
+        typer.echo(pure_data_patch(), nl=False)
+        return
+    if touchdesigner:
+        typer.echo(touchdesigner_table(), nl=False)
+        return
     if as_markdown:
         typer.echo(table_markdown())
         return
