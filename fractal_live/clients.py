@@ -186,3 +186,19 @@ def touchdesigner_table() -> str:
         for row in _rows()
     ]
     return "[\n" + ",\n".join(json.dumps(row, ensure_ascii=True) for row in rows) + "\n]\n"
+
+
+def address_markdown() -> str:
+    """Name, address and range of every control, as `docs/clients.md` shows them."""
+    lines = ["| name | address | takes |", "|---|---|---|"]
+    for row in _rows():
+        control = row.control
+        if control.kind == "bang":
+            takes = f"a press, or a {control.unit}" if control.unit else "a press"
+        elif control.kind == "text":
+            takes = "a name"
+        else:
+            count = f", up to {control.most_values}" if control.most_values > 1 else ""
+            takes = f"{control.low:g} to {control.high:g} {control.unit}".rstrip() + count
+        lines.append(f"| {row.name} | `{row.address}` | {takes} |")
+    return "\n".join(lines) + "\n"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import contextlib
 import json
+import re
 import socket
 import subprocess
 import threading
@@ -14,7 +15,7 @@ from pathlib import Path
 from pythonosc.osc_message import OscMessage
 from pythonosc.osc_message_builder import OscMessageBuilder
 
-from fractal_live.clients import STREAMS, pure_data_patch, touchdesigner_table
+from fractal_live.clients import STREAMS, address_markdown, pure_data_patch, touchdesigner_table
 from fractal_live.live.control_table import BY_ADDRESS, CONTROLS
 from fractal_live.live.controls import Controls
 from tests.instrument import free_udp_port, need, wait_for
@@ -32,6 +33,14 @@ def table_of(script: str) -> str:
 def test_what_ships_is_what_the_control_table_makes() -> None:
     assert PURE_DATA.read_text(encoding="utf-8") == pure_data_patch(), "fractal-live controls --pure-data"
     assert table_of(TOUCHDESIGNER.read_text(encoding="utf-8")) == touchdesigner_table(), "controls --touchdesigner"
+
+
+def test_the_page_of_clients_names_every_address() -> None:
+    page = (CLIENTS.parents[1] / "docs" / "clients.md").read_text(encoding="utf-8")
+    assert page.split("<!-- addresses -->\n")[1].split("<!-- /addresses -->")[0] == address_markdown()
+    spoken = set(re.findall(r"/fractal/[\w/]+", page.split("<!-- addresses -->")[0]))
+    known = set(BY_ADDRESS) | {f"/fractal/out/{stream}" for stream in STREAMS}
+    assert spoken <= known, f"no such address: {sorted(spoken - known)}"
 
 
 def test_the_touchdesigner_script_names_every_address_and_every_text_in_it_compiles() -> None:
