@@ -58,7 +58,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "pictures": {"music"},
     "keeper": {"processes"},
     "recording": {"live", "ports", "settings"},
-    "patch_rack": {"settings"},
+    "patch_rack": {"music", "settings"},
     "link_leader": {"music", "ports", "settings"},
     "reporter": {"ports", "status"},
     "status": {"music", "live", "ports", "settings", "dashboard"},

@@ -70,6 +70,15 @@ CHORD_HELP = (
     "releases it"
 )
 SPLIT_ADDRESS = "/fractal/split/<i>"
+FACTOR_HELP = "scales the density of what comes, held or imagined: 2 is twice as much"
+FREEZE_HELP = "loops the last so many bars from the next bar line on; 0 lets the music go on"
+INFILL_HELP = (
+    "from, to: makes these bars of the loop anew while it plays, counted from 1; with no loop, of the last 32 bars"
+)
+SCORE_HELP = (
+    "follows the plan and the harmony of a .mid file beside the patch from the next bar on, to its end; tick 0 of the "
+    "file is a bar line"
+)
 PATCH_HELP = "changes to another patch at the next bar line: the name of a shipped one, or of a file beside it"
 SUBSCRIBE_HELP = "sends /fractal/out/... to the sender's address, at this port; none (or 1): the sender's own port"
 
@@ -113,6 +122,10 @@ def _text(
     name: str, address: str, group: Group, high: float, default: float | None, text: str, most: int = 1
 ) -> Control:
     return Control(name, f"/fractal/{address}", "text", group, 0, high, default, "name", "next bar", text, most)
+
+
+def _number(name: str, path: str, low: float, high: float, unit: str, text: str, most: int = 1) -> Control:
+    return Control(name, f"/fractal/{path}", "int", "action", low, high, None, unit, "next bar", text, most)
 
 
 def _latent(name: str, path: str, kind: Kind, low: float, high: float, text: str, most_values: int = 1) -> Control:
@@ -175,6 +188,7 @@ CONTROLS: tuple[Control, ...] = (
     _slots("recall", RECALL_HELP, 2),
     _slots("blend", BLEND_HELP, 3),
     *(_plan(attribute) for attribute in ATTRIBUTES),
+    replace(_param("density_factor", "float", 0.25, 4, 1, "", FACTOR_HELP), address="/fractal/plan/density_factor"),
     _chroma(),
     _text("chord", "harmony/chord", "harmony", 1, None, CHORD_HELP, CURVE_HALVES),
     _text("key", "harmony/key", "sound", 11, 0, KEY_HELP),
@@ -184,6 +198,9 @@ CONTROLS: tuple[Control, ...] = (
     _split("level", 2, 1, "scales the velocities of a split"),
     _bang("generate", "generate", "next bar", GENERATE_HELP, HIGHEST_SEED, "seed"),
     _bang("reroll", "reroll", "next bar", "draws the coming bars again, in the same cycle"),
+    _number("freeze", "freeze", 0, PLAN_BARS, "bars", FREEZE_HELP),
+    _number("infill", "infill", 1, PLAN_BARS, "bar", INFILL_HELP, 2),
+    _text("score", "score", "action", 0, None, SCORE_HELP),
     _bang("panic", "panic", "at once", "closes every note on every channel used"),
     _bang("start", "transport/start", "at once", "plays from bar 0"),
     _bang("stop", "transport/stop", "at once", "stops; nothing sounds on"),

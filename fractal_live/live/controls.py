@@ -29,7 +29,8 @@ from fractal_live.live.control_table import (
 from fractal_live.live.dressing import MOST_SPLITS, Dress
 from fractal_live.live.latent_path import LatentPath, Point, between
 from fractal_live.live.snapshot import ControlSnapshot, GivenChroma, GivenCurve
-from fractal_live.music.plan import ATTRIBUTES, COLUMN
+from fractal_live.music.harmony import Chroma
+from fractal_live.music.plan import ATTRIBUTES, COLUMN, PlanTable
 from fractal_live.music.request import Sampling
 from fractal_live.music.scales import SCALE_NAMES, chord_chroma, key_named
 
@@ -58,14 +59,16 @@ LONGEST_SHOWN = 80
 @dataclass(frozen=True, slots=True)
 class Outcome:
     """What a message did: values `changed` (control names; empty when it changed nothing), an `action`
-    for the daemon with its `argument` (the seed of generate, the bpm of tempo, the port of subscribe) or `name` (of a
-    patch), and a text for the performer when something was refused or clamped."""
+    for the daemon with its `argument` (the seed of generate, the bpm of tempo, the port of subscribe), its
+    `arguments` where it takes several, or a `name` (of a patch or a score), and a text for the performer when
+    something was refused or clamped."""
 
     changed: tuple[str, ...] = ()
     action: str | None = None
     argument: float | None = None
     error: str | None = None
     name: str = ""
+    arguments: tuple[float, ...] = ()
 
 
 NOTHING = Outcome()
@@ -162,14 +165,17 @@ class Controls:
             if len(given) > control.most_values or len(given) % control.group_of:
                 groups = f" in groups of {control.group_of}" if control.group_of > 1 else ""
                 raise _Refused(f"{address}: {len(given)} values; allowed: up to {control.most_values}{groups}")
+        elif control.most_values > 1:
+            if len(given) != control.most_values:
+                raise _Refused(f"{address}: {len(given)} values; allowed: {control.most_values}")
         else:
             # A sender of sampled channels puts all samples since its last frame into one message: the newest counts.
             given = given[-1:]
         if not given and control.group not in ("plan", "harmony"):
             raise _Refused(f"{address}: no value; needs a number from {control.low:g} to {control.high:g}")
         values, error = self._in_range(control, address, [_number(address, argument) for argument in given])
-        if control.name == "tempo":
-            return Outcome(action="tempo", argument=values[0], error=error)
+        if control.group == "action":
+            return Outcome(action=control.name, argument=values[0], arguments=values, error=error)
         return Outcome(changed=self._store(control, address, values), error=error)
 
     def _store(self, control: Control, address: str, values: tuple[float, ...]) -> tuple[str, ...]:
@@ -208,10 +214,10 @@ class Controls:
     def _name(self, control: Control, given: list[object]) -> Outcome:
         """What is called by its name: a patch, a chord or several, a key, a scale."""
         address = control.address
-        if control.name == "patch":
+        if control.group == "action":
             if len(given) != 1 or not isinstance(given[0], str):
-                raise _Refused(f"{address}: needs the name of a patch")
-            return Outcome(action="patch", name=given[0])
+                raise _Refused(f"{address}: needs a name")
+            return Outcome(action=control.name, name=given[0])
         try:
             if control.name == "chord":
                 if len(given) > control.most_values:
@@ -353,6 +359,14 @@ class Controls:
         self._path = replace(before, walk=self._numbers["latent_walk"]).towards(target, self._coming_bar - 1, bars)
         self._changed()
 
+    def follow(self, plan: PlanTable, chroma: Chroma) -> None:
+        """A score's plan (n, 6) and harmony (halves, 12) as curves from the coming bar on; NaN stays free."""
+        for column in range(len(ATTRIBUTES)):
+            values = tuple(float(value) for value in plan[:, column])
+            self._plan[column] = GivenCurve(values, self._coming_bar)
+        self._chroma = GivenChroma(tuple(tuple(map(float, half)) for half in chroma), self._coming_bar)
+        self._changed()
+
     def _changed(self) -> None:
         self._version += 1
         self._snapshot = self._make_snapshot()
@@ -379,6 +393,7 @@ class Controls:
             cycle_seed=self._cycle_seed,
             rerolls=self._rerolls,
             lead_bars=int(numbers["lead_bars"]),
+            density_factor=numbers["density_factor"],
             dress=Dress(
                 transpose=int(numbers["transpose"]),
                 velocity=numbers["velocity"],

@@ -66,7 +66,7 @@ class ControlSnapshot:
     """All values a request for a bar needs, at one moment. `version` grows with every change. `plan`
     has one entry per attribute, in the order of `plan.ATTRIBUTES`; None = free, as for `chroma`. `cycle_seed` changes
     with every generate, `rerolls` counts within the cycle; together they seed the bars. `dress` is what is done to
-    bars that are made."""
+    bars that are made, `density_factor` scales the density that a bar is asked for."""
 
     version: int
     sampling: Sampling
@@ -78,6 +78,7 @@ class ControlSnapshot:
     rerolls: int
     lead_bars: int
     dress: Dress
+    density_factor: float = 1.0
 
     @property
     def latent(self) -> Point:

@@ -89,7 +89,7 @@ class InfillRequest:
 
     `bars` is the piece, at most 32 bars in a row; `is_missing` marks the bars to be made again, whose notes are
     neither read nor kept, except pitches outside `low` to `high`, which come back as they were. `plan` is
-    (bars, 6), NaN for what the model shall imagine; only rows of missing bars are read.
+    (bars, 6), NaN for what the model shall imagine; only rows of missing bars are read. `version` is handed back.
     """
 
     bars: tuple[Bar, ...]
@@ -99,12 +99,22 @@ class InfillRequest:
     seed: int = 0
     low: int = 0
     high: int = 127
+    version: int = 0
 
     def __post_init__(self) -> None:
         if len(self.bars) != len(self.is_missing):
             raise ValueError(f"{len(self.bars)} bars but {len(self.is_missing)} marks of what is missing")
         if not 0 <= self.low <= self.high <= 127:
             raise ValueError(f"pitches {self.low} to {self.high} must lie in 0 to 127, low not above high")
+
+
+@dataclass(frozen=True, slots=True)
+class InfillReply:
+    """The whole piece of an InfillRequest, its missing bars made, and how long it took."""
+
+    bars: tuple[Bar, ...]
+    version: int
+    took_ns: int
 
 
 class Generator(Protocol):
