@@ -265,6 +265,7 @@ class Daemon:
         if state.is_rolling:  # a position that is only set, in a DAW that stands, is no time that passes
             self.recording.tempo_of(state)
         self.planner.transport_moved(state.is_rolling, bar_index, state.tempo_bpm)
+        self._forget_bars()
         if was_rolling and not state.is_rolling:
             self.recording.save()
             if self.settings.bars is not None and bar_index >= self.settings.bars:
@@ -273,6 +274,7 @@ class Daemon:
 
     def _bar_began(self, message: pipes.BarStarted) -> None:
         self.planner.bar_began(message.bar, message.version, message.is_fallback)
+        self._forget_bars()
         self.controls.playhead_in(message.bar.index)
         self._controls_moved()  # curves are laid anew when the position jumped back
         self.recording.save()
@@ -295,6 +297,12 @@ class Daemon:
         """The tempo that is held for the playing bar."""
         given = float(self.controls.snapshot.plan_from(max(0, self.planner.position))[0, 1])
         return given if given == given else None  # NaN: nothing is held
+
+    def _forget_bars(self) -> None:
+        """Before any new version of them is sent."""
+        forgotten = self.planner.take_forgotten()
+        if forgotten:
+            self.stage.send(pipes.ForgetBars(forgotten))
 
     def _send_offer(self, offer: Offer) -> None:
         self.stage.send(pipes.PlayBar(offer.bar, offer.version, offer.fallback))

@@ -163,6 +163,8 @@ class Stage:
             self._ping_deadline_ns = now_ns + PING_LIMIT_NS
             if isinstance(message, pipes.PlayBar):
                 self._scheduler.offer(message.bar, message.version, message.fallback)
+            elif isinstance(message, pipes.ForgetBars):
+                self._scheduler.forget(message.indices)
             elif isinstance(message, pipes.TransportCommand):
                 self._obey(message, now_ns)
             elif isinstance(message, pipes.LinkState):

@@ -69,7 +69,8 @@ class Planner:
         self.in_flight: BarRequest | None = None
         self._bars: dict[int, Planned] = {}
         self._top: dict[int, Planned] = {}
-        self._replaced: dict[int, Planned] = {}  # what the stage may still play: its new version is on the way
+        self._replaced: dict[int, Planned] = {}  # what the stage may still play: that it is not to is on the way
+        self._forgotten: set[int] = set()  # what the stage is still to be told so
         self._played_to = -1
         self._rows, self._top_rows = Horizon(), Horizon()
         self._in_flight_is_top = False
@@ -155,6 +156,12 @@ class Planner:
     def offers(self) -> list[Offer]:
         """All that has not begun."""
         return [self._offer(planned) for planned in (*self._waiting(self._bars), *self._waiting(self._top))]
+
+    def take_forgotten(self) -> tuple[int, ...]:
+        """Bars that the stage may have and is to play no more, since the last call."""
+        forgotten = tuple(sorted(self._forgotten))
+        self._forgotten.clear()
+        return forgotten
 
     def request_failed(self) -> None:
         """The model could not answer, or was restarted: what is missing is asked for again."""
@@ -297,7 +304,9 @@ class Planner:
             if index in self._bars
         }
         self._replaced = {index: planned for index, planned in opening.items() if index in self._top}
-        self._bars, self._rows = {**opening, **self._top}, self._top_rows
+        kept = {**opening, **self._top}
+        self._forgotten |= self._bars.keys() - kept.keys()
+        self._bars, self._rows = kept, self._top_rows
         self._top, self._top_rows = {}, Horizon()
         self._played_to = -1
         if self.in_flight is not None and not self._in_flight_is_top:
@@ -305,10 +314,22 @@ class Planner:
         self._in_flight_is_top = False
 
     def _forget_from(self, index: int) -> None:
-        """The position was moved here: of the set the bars that were played before it stay. The stage may have
-        dropped the others, so they are asked for again."""
-        self._bars = {place: planned for place, planned in self._bars.items() if place < index and planned.is_begun}
+        """The position was moved here. Of the set what was played before it stays; of what lies ahead only bars that
+        the stage has for it, the opening or those it had ready, and only until there are new ones. What is under way
+        goes on from bars that are not played."""
+        is_ahead = index > self._played_to
+        kept = {place: planned for place, planned in self._bars.items() if place < index and planned.is_begun}
+        kept |= {
+            place: replace(planned, is_begun=False, asked=NEVER_ASKED)
+            for place, planned in self._bars.items()
+            if place >= index and (place in OPENING_BARS or (is_ahead and not planned.is_begun))
+        }
+        self._replaced |= {place: planned for place, planned in self._bars.items() if place not in kept}
+        self._forgotten |= self._bars.keys() - kept.keys()
+        self._bars = kept
         self._played_to = min(self._played_to, index - 1)
+        if not self._in_flight_is_top:
+            self.in_flight = None
 
     def _as_planned(self, bar: Bar, version: int, is_fallback: bool) -> Planned:
         """What begins, before it was dressed: a fallback (which the stage repeats until a bar is there), the newest

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fractal_live.music.meter import FOUR_FOUR, PPQN, Meter
@@ -92,6 +93,11 @@ class Scheduler:
             return False
         self._bars[bar.index] = _Offer(bar, version, fallback)
         return True
+
+    def forget(self, indices: Iterable[int]) -> None:
+        """These bars are not wanted any more: if their line comes and nothing new has been offered, a fallback plays."""
+        for index in indices:
+            self._bars.pop(index, None)
 
     def has_bar(self, bar_index: int) -> bool:
         return bar_index in self._bars

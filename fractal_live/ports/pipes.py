@@ -53,6 +53,13 @@ class PlayBar:
 
 
 @dataclass(frozen=True, slots=True)
+class ForgetBars:
+    """To the stage: what it has of these bars is not to be played, the position has been moved since."""
+
+    indices: tuple[int, ...]
+
+
+@dataclass(frozen=True, slots=True)
 class TransportCommand:
     """To the stage: start, stop, continue, tempo (value in bpm), panic, trigger_bar, clock_beat; take_up
     (all that is ready has been sent: go on as `StageSetup.rolling_tick` says, unless told otherwise meanwhile)."""

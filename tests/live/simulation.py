@@ -287,6 +287,8 @@ class SimulatedStage(SimulatedChild):
         now_ns = self.evening.clock.now_ns
         if isinstance(message, pipes.PlayBar):
             self.scheduler.offer(message.bar, message.version, message.fallback)
+        elif isinstance(message, pipes.ForgetBars):
+            self.scheduler.forget(message.indices)
         elif isinstance(message, pipes.TransportCommand):
             self._obey(message, now_ns)
         elif isinstance(message, pipes.Shutdown):

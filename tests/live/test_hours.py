@@ -40,8 +40,11 @@ class Watched(Evening):
         super().begin()
 
     def began(self, begun: BegunBar) -> None:
-        bar = begun.bar
+        bar, planner = begun.bar, self.daemon.planner
         self.note_quiet()
+        if not begun.is_fallback:
+            known = (planner._bars.get(bar.index), planner._replaced.get(bar.index), planner._top.get(bar.index))
+            assert begun.version in {planned.version for planned in known if planned is not None}, "an old bar"
         if bar.notes:
             self.has_played = True
         elif begun.is_fallback:
