@@ -17,7 +17,8 @@ from fractal_live.dashboard import UPDATES_PER_SECOND, Dashboard, DashboardState
 from fractal_live.keeper import Keeper
 from fractal_live.link_leader import LinkLeader
 from fractal_live.live.controls import Controls, Outcome
-from fractal_live.live.planner import MARGIN_NS, Offer, Planner
+from fractal_live.live.planned import Offer
+from fractal_live.live.planner import MARGIN_NS, Planner
 from fractal_live.music.request import BarReply, ModelFault, ModelReady, ModelSetup
 from fractal_live.ports import pipes
 from fractal_live.ports.link_sync import LinkError
@@ -36,6 +37,7 @@ TICK_S = 0.02
 PING_S = 0.2
 STATE_OUT_S = 0.1
 LINK_S = 0.02
+INSURE_S = 0.1  # between two looks at whether what plays without the model fits the controls
 MODEL_REST_S = 0.25  # after a request it could not answer, which would fail again at once
 MODEL_START_S = 120.0
 STAGE_START_S = 20.0
@@ -84,7 +86,7 @@ class Daemon:
         self._last_frame: DashboardState | None = None
         self._dashboard: Dashboard | None = None
         self._sounding: set[tuple[int, int]] = set()  # (channel, pitch)
-        self._model_rests_until_s = 0.0
+        self._model_rests_until_s = self._insured_until_s = 0.0
         self._watched_s = self._awake_since_s = time.monotonic()
 
     # Life.
@@ -273,8 +275,10 @@ class Daemon:
         self._wakes.set()
 
     def _bar_began(self, message: pipes.BarStarted) -> None:
-        self.planner.bar_began(message.bar, message.version, message.is_fallback)
+        offers = self.planner.bar_began(message.bar, message.version, message.is_fallback)
         self._forget_bars()
+        for offer in offers:
+            self._send_offer(offer)
         self.controls.playhead_in(message.bar.index)
         self._controls_moved()  # curves are laid anew when the position jumped back
         self.recording.save()
@@ -373,6 +377,7 @@ class Daemon:
                 self._start_when_ready()
                 self._watch_children()
                 self._ask_for_next()
+                self._insure()
             self._wakes.clear()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wakes.wait(), TICK_S)
@@ -386,6 +391,14 @@ class Daemon:
             if request is not None:
                 self._asked_s = time.monotonic()
                 self.model.send(request)
+
+    def _insure(self) -> None:
+        """If the model were gone from now on: what would play then."""
+        now_s = time.monotonic()
+        if now_s >= self._insured_until_s:
+            self._insured_until_s = now_s + INSURE_S
+            for offer in self.planner.insure():
+                self._send_offer(offer)
 
     @contextlib.contextmanager
     def _carrying_on(self, what: str) -> Iterator[None]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,41 +17,17 @@ from fractal_live.live.dressing import dressed
 from fractal_live.live.fallback import fallback_for
 from fractal_live.live.horizon import Horizon
 from fractal_live.live.latent_path import Point
-from fractal_live.live.snapshot import ControlSnapshot
+from fractal_live.live.planned import MEMORY_BARS, NEVER_ASKED, OPENING_BARS, Offer, Planned, density_at, past_of
+from fractal_live.live.snapshot import ControlSnapshot, generation_of, imagination_of
 from fractal_live.live.thrift import Thrift
 from fractal_live.music.meter import FOUR_FOUR, PPQN, Meter
 from fractal_live.music.notes import Bar
 from fractal_live.music.plan import COLUMN, PLAN_BARS, PlanTable, unknown_plan
 from fractal_live.music.request import BarReply, BarRequest
 
-MEMORY_BARS = 64
 MARGIN_NS = 30_000_000
 FIRST_GUESS_NS = 150_000_000
 SEED_STRIDE = 1_000_003
-OPENING_BARS = (0, 1)  # the stage keeps these of the last set, so that a Start is heard at once
-NEVER_ASKED = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A bar as the model made it, before transposition and the like; `asked` is the request's number and `latent`
-    what the request's latent was (None: it had no influence); `is_begun` says that it has sounded, or sounds."""
-
-    bar: Bar
-    version: int
-    asked: int
-    fallback: Bar
-    latent: Point | None = None
-    is_begun: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """For the stage: this bar, and what plays after it if the next is late, as they are to sound."""
-
-    bar: Bar
-    version: int
-    fallback: Bar
 
 
 class Planner:
@@ -72,6 +48,8 @@ class Planner:
         self._replaced: dict[int, Planned] = {}  # what the stage may still play: that it is not to is on the way
         self._forgotten: set[int] = set()  # what the stage is still to be told so
         self._played_to = -1
+        self._is_insured = True  # the fallbacks fit the plan as it is
+        self._voiced: Bar | None = None  # the newest bar with notes that was begun
         self._rows, self._top_rows = Horizon(), Horizon()
         self._in_flight_is_top = False
         self._asked = 0
@@ -85,17 +63,18 @@ class Planner:
 
     def controls_changed(self, controls: ControlSnapshot) -> list[Offer]:
         """New control values. What has not begun and would be another bar now is stale from now on; bars that only
-        need to be dressed anew (transposed, louder) come back as offers at once."""
+        need to be dressed anew (transposed, louder), and fallbacks, come back as offers at once."""
         before, self._controls = self._controls, controls
         if before is None or before == controls:
             return []
-        if _imagination(before, self._first) != _imagination(controls, self._first):
+        if imagination_of(before, self._first) != imagination_of(controls, self._first):
             self._rows.forget_from(self._first)
             self._top_rows.forget_from(0)
-        if _generation(before) != _generation(controls):
+            self._is_insured = False
+        if generation_of(before) != generation_of(controls):
             self._stale_below = self._asked + 1
         if (before.transpose, before.velocity) != (controls.transpose, controls.velocity):
-            return self.offers()
+            return self.offers_to_restarted()
         return []
 
     def transport_moved(self, is_rolling: bool, bar_index: int, tempo_bpm: float) -> None:
@@ -110,19 +89,25 @@ class Planner:
         else:
             self.position = bar_index if self._has_played or bar_index > 0 else -1
 
-    def bar_began(self, bar: Bar, version: int, is_fallback: bool) -> None:
+    def bar_began(self, bar: Bar, version: int, is_fallback: bool) -> list[Offer]:
         """The stage plays this bar (as it was dressed): from now on it is the past. Bar 0 after something was
-        played is a new Start; another bar once more, and the position was moved back to it."""
+        played is a new Start; another bar once more, and the position was moved back to it. A fallback comes back
+        with the one to follow it, which it need not repeat."""
         if bar.index == 0 and self._has_played:
             self._begin_anew()
         elif bar.index < self._played_to:
             self._forget_from(bar.index + 1)
-        self._bars[bar.index] = replace(self._as_planned(bar, version, is_fallback), is_begun=True)
+        begun = self._bars[bar.index] = replace(self._as_planned(bar, version, is_fallback), is_begun=True)
+        self._voiced = begun.bar if begun.bar.notes else self._voiced
         self.position = self._played_to = bar.index
         for old in [index for index in self._bars if index < bar.index - MEMORY_BARS and index not in OPENING_BARS]:
             del self._bars[old]
         self._rows.forget_before(bar.index - MEMORY_BARS)
         self._replaced = {index: planned for index, planned in self._replaced.items() if index > bar.index}
+        if not is_fallback:
+            return []
+        self._bars[bar.index] = self._insured(begun, self._bars, self._rows)
+        return [self._offer(self._bars[bar.index])]
 
     def answered(self, reply: BarReply) -> Offer | None:
         """The model's answer; None if it came too late to be of use."""
@@ -156,6 +141,22 @@ class Planner:
     def offers(self) -> list[Offer]:
         """All that has not begun."""
         return [self._offer(planned) for planned in (*self._waiting(self._bars), *self._waiting(self._top))]
+
+    def insure(self) -> list[Offer]:
+        """What plays where a bar is late is to fit the plan, if that has changed since the last call. What of it is
+        new; a millisecond's work, not to be done for every datagram."""
+        if self._is_insured:
+            return []
+        self._is_insured = True
+        offers = []
+        for bars, rows in ((self._bars, self._rows), (self._top, self._top_rows)):
+            for index in sorted(bars):
+                before = bars[index]
+                if not before.is_begun or index == self._played_to:
+                    bars[index] = self._insured(before, bars, rows)
+                    if bars[index] != before:
+                        offers.append(self._offer(bars[index]))
+        return offers
 
     def take_forgotten(self) -> tuple[int, ...]:
         """Bars that the stage may have and is to play no more, since the last call."""
@@ -369,17 +370,7 @@ class Planner:
     # Bars as they are to sound.
 
     def _past(self, bars: dict[int, Planned], index: int) -> tuple[Bar, ...]:
-        """The bars before `index`, oldest first. For a coming bar that was given up, as a later one is asked for
-        before it, stands the fallback that plays instead."""
-        run: list[Bar] = []
-        fallback: Bar | None = None
-        for place in range(index - MEMORY_BARS, index):
-            if place in bars:
-                run.append(bars[place].bar)
-                fallback = bars[place].fallback
-            elif place >= self._first and fallback is not None:
-                run.append(fallback.moved_to(place))
-        return tuple(run)
+        return past_of(bars, index, self._first)
 
     def _fallback_after(
         self,
@@ -389,12 +380,23 @@ class Planner:
         rows: Horizon | None = None,
     ) -> Bar:
         bars, rows = self._bars if bars is None else bars, self._rows if rows is None else rows
-        row = rows.row(index + 1)
-        density = None if row is None else float(row[COLUMN["density"]])
-        if self._controls is not None:
-            given = float(self._controls.plan_from(index + 1)[0, COLUMN["density"]])
-            density = density if np.isnan(given) else given
-        return fallback_for(index + 1, self.meter, (*self._past(bars, index), bar), density)
+        return self._fallback_for(index + 1, (*self._past(bars, index), bar), rows)
+
+    def _fallback_for(self, index: int, past: tuple[Bar, ...], rows: Horizon) -> Bar:
+        if self._voiced is not None and not any(bar.notes for bar in past):
+            past = (self._voiced, *past)
+        return fallback_for(index, self.meter, past, density_at(index, rows, self._controls))
+
+    def _insured(self, planned: Planned, bars: dict[int, Planned], rows: Horizon) -> Planned:
+        """With the fallback that fits the plan now. A stale bar without notes, where silence is not wished any more,
+        insures nothing: what would play if it were missing takes its place."""
+        index = planned.bar.index
+        if not planned.bar.notes and self._is_stale(planned):
+            bar = self._fallback_for(index, self._past(bars, index), rows)
+            if bar.notes:
+                self._version += 1
+                planned = replace(planned, bar=bar, version=self._version, asked=NEVER_ASKED)
+        return replace(planned, fallback=self._fallback_after(index, planned.bar, bars, rows))
 
     @staticmethod
     def _waiting(bars: dict[int, Planned]) -> list[Planned]:
@@ -406,15 +408,3 @@ class Planner:
     def _dressed(self, bar: Bar) -> Bar:
         controls = self._controls
         return bar if controls is None else dressed(bar, controls.transpose, controls.velocity)
-
-
-def _imagination(controls: ControlSnapshot, first: int) -> tuple[object, ...]:
-    """What the imagined plan from the bar `first` on, or from the top, depends on."""
-    latents = (controls.influence_at(first), controls.influence_at(0))
-    return (controls.plan, controls.latent_gain, controls.cycle_seed, latents)
-
-
-def _generation(controls: ControlSnapshot) -> tuple[object, ...]:
-    """What all coming bars depend on; their latents are compared bar by bar."""
-    shared = (controls.plan, controls.latent_gain, controls.chroma)
-    return (*shared, controls.cycle_seed, controls.rerolls, controls.sampling)

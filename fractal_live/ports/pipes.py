@@ -45,7 +45,8 @@ class StageSetup:
 @dataclass(frozen=True, slots=True)
 class PlayBar:
     """To the stage: a finished bar. Replaces an earlier version that has not begun to sound.
-    `fallback` plays at the next bar line if bar index + 1 has not arrived by then."""
+    `fallback` plays at the next bar line if bar index + 1 has not arrived by then; while the bar sounds it may be sent
+    once more with another."""
 
     bar: Bar
     version: int

@@ -9,7 +9,8 @@ from dataclasses import replace
 import numpy as np
 
 from fractal_live.live.controls import Controls
-from fractal_live.live.planner import Offer, Planner
+from fractal_live.live.planned import Offer
+from fractal_live.live.planner import Planner
 from fractal_live.live.scheduler import BegunBar, Scheduler
 from fractal_live.music.meter import FOUR_FOUR
 from fractal_live.music.notes import Bar, Note
@@ -124,6 +125,7 @@ class Set:
                 if offer is not None:
                     self.made(request, reply, offer)
                     self._take([offer])
+            self._take(self.planner.insure())
             wish = self.planner.next_request(self.ns_to_next_bar)
             if wish is not None:
                 self.asking(wish)
@@ -164,7 +166,7 @@ class Set:
         self.scheduler.due(self.tick)
         for begun in self.scheduler.take_begun():
             self.sounded.append(begun)
-            self.planner.bar_began(begun.bar, begun.version, begun.is_fallback)
+            self._take(self.planner.bar_began(begun.bar, begun.version, begun.is_fallback))
             self.controls.playhead_in(begun.bar.index)
             self._take(self.planner.controls_changed(self.controls.snapshot))
 

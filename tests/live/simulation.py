@@ -604,6 +604,7 @@ class Evening:
             daemon._start_when_ready()
             daemon._watch_children()
             daemon._ask_for_next()
+            daemon._insure()
 
     def _pump(self) -> None:
         self.daemon._wakes.set()
