@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import time
@@ -19,11 +20,12 @@ from fractal_live.link_leader import LinkLeader
 from fractal_live.live.controls import Controls, Outcome
 from fractal_live.live.planned import Offer
 from fractal_live.live.planner import MARGIN_NS, Planner
-from fractal_live.music.request import BarReply, ModelFault, ModelReady, ModelSetup
+from fractal_live.music.request import BarReply, ModelFault, ModelPing, ModelReady, ModelSetup
 from fractal_live.ports import pipes
 from fractal_live.ports.link_sync import LinkError
 from fractal_live.ports.osc_in import OscIn, open_osc_in
 from fractal_live.ports.osc_out import OscOut
+from fractal_live.processes import free_mb
 from fractal_live.recording import Recording
 from fractal_live.reporter import Reporter
 from fractal_live.settings import RunSettings
@@ -43,6 +45,8 @@ MODEL_START_S = 120.0
 STAGE_START_S = 20.0
 MODEL_DEADLINE_S = 3.0  # or so many times what a bar usually takes:
 MODEL_DEADLINE_BARS = 10
+SPARE_AFTER_S = 5.0  # a spare model is begun when the one that plays has had time to catch up
+SPARE_ROOM_MB = 1000.0  # and where so much memory is free: it takes a fifth of it
 SHUTDOWN_S = 3.0
 OWN_STALL_S = 0.4  # a loop that comes this late has no right to say that others are
 STAGE_SILENCE_S = 1.0  # it says where it is ten times a second
@@ -87,6 +91,7 @@ class Daemon:
         self._dashboard: Dashboard | None = None
         self._sounding: set[tuple[int, int]] = set()  # (channel, pitch)
         self._model_rests_until_s = self._insured_until_s = 0.0
+        self._spare_wanted_s = math.inf
         self._watched_s = self._awake_since_s = time.monotonic()
 
     # Life.
@@ -157,7 +162,7 @@ class Daemon:
     def _model_setup(self) -> ModelSetup:
         self._asked_s = time.monotonic()
         machine = self.settings.machine
-        return ModelSetup(str(self.settings.checkpoint), machine.device, machine.threads)
+        return ModelSetup(str(self.settings.checkpoint), machine.device, machine.threads, self.model.was_ready)
 
     def _stage_setup(self) -> pipes.StageSetup:
         patch, machine = self.settings.patch, self.settings.machine
@@ -200,10 +205,7 @@ class Daemon:
 
     def _on_model(self, message: object) -> None:
         if isinstance(message, ModelReady):
-            self.status.model = message
-            self.model.began()
-            log.info("the model is warm on %s: a bar takes %.0f ms", message.device, message.bar_ns / 1e6)
-            self.planner.took_ns.append(message.bar_ns)
+            self._model_is_ready(message)
         elif isinstance(message, BarReply):
             offer = self.planner.answered(message)
             if offer is not None:
@@ -232,6 +234,16 @@ class Daemon:
             self._stage_is_ready(message)
         elif isinstance(message, pipes.Fault):
             self._trouble(message.text, is_fatal=not self.stage.was_ready)
+
+    def _model_is_ready(self, message: ModelReady) -> None:
+        self.status.model = message
+        self.model.began()
+        self._spare_wanted_s = time.monotonic() + SPARE_AFTER_S
+        if message.bar_ns:
+            log.info("the model is warm on %s: a bar takes %.0f ms", message.device, message.bar_ns / 1e6)
+            self.planner.took_ns.append(message.bar_ns)
+        else:
+            log.info("a model is there again, on %s", message.device)
 
     def _note_sounding(self, message: bytes) -> None:
         """What a stage that dies leaves sounding is for the next one to close."""
@@ -432,16 +444,27 @@ class Daemon:
         awake_s = now_s - self._awake_since_s
         if self.status.model is None:
             self.model.kill_if(min(self.model.silence_s(), awake_s) > MODEL_START_S)
-        elif self.planner.in_flight is not None:
+        else:
             limit_s = max(MODEL_DEADLINE_S, MODEL_DEADLINE_BARS * self.planner.usual_ns * 1e-9)
-            self.model.kill_if(min(now_s - self._asked_s, awake_s) > limit_s)
+            waited_s = self.model.silence_s() if self.planner.in_flight is None else now_s - self._asked_s
+            self.model.kill_if(min(waited_s, awake_s) > limit_s)
+            if now_s > self._spare_wanted_s:
+                self._spare_wanted_s = now_s + SPARE_AFTER_S
+                room_mb = free_mb()
+                if room_mb is None or room_mb > SPARE_ROOM_MB:
+                    self.model.prepare()
         silence_s = min(self.stage.silence_s(), awake_s)
         self.stage.kill_if(silence_s > (STAGE_SILENCE_S if self.stage.is_ready else STAGE_START_S))
 
     async def _ping(self) -> None:
         while not self._over.is_set():
             self.stage.send(pipes.Ping())
+            self._ping_model()
             await asyncio.sleep(PING_S)
+
+    def _ping_model(self) -> None:
+        if self.status.model is not None:
+            self.model.send(ModelPing())
 
     async def _keep_link(self) -> None:
         """Tells the stage where the Link session is."""

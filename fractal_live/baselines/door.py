@@ -17,7 +17,7 @@ from typing import Any
 import torch
 
 from fractal_live.baselines.kinds import ENGINES, peek_kind
-from fractal_live.music.request import BarRequest, ModelFault, ModelReady, ModelSetup
+from fractal_live.music.request import BarRequest, ModelFault, ModelPing, ModelReady, ModelSetup
 
 NICENESS = 10
 
@@ -33,21 +33,24 @@ def open_engine(path: Path, device: str = "auto") -> Any:
 
 
 def main(connection: Connection) -> None:
-    """The model process: ModelSetup, then ModelReady, then a BarReply or ModelFault per BarRequest, until the pipe
-    closes. Leaves Ctrl-C to the daemon."""
+    """The model process: ModelSetup (a spare one waits for it), then ModelReady, then a BarReply or ModelFault per
+    BarRequest and a ModelPing per ModelPing, until the pipe closes. Leaves Ctrl-C to the daemon."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
     try:
         setup: ModelSetup = connection.recv()
         torch.set_num_threads(setup.threads)
-        if hasattr(os, "nice"):
-            os.nice(NICENESS)
         try:
             engine = _warm(setup, connection)
         except (ValueError, RuntimeError) as error:
             connection.send(ModelFault(str(error)))
             return
         while True:
-            request: BarRequest = connection.recv()
+            request: BarRequest | ModelPing = connection.recv()
+            if isinstance(request, ModelPing):
+                connection.send(request)
+                continue
             try:
                 connection.send(engine.bar(request))
             except torch.OutOfMemoryError as error:
@@ -65,15 +68,15 @@ def main(connection: Connection) -> None:
 
 
 def _warm(setup: ModelSetup, connection: Connection) -> Any:
-    """The engine, warmed up and announced. Where the GPU has no room for it, on the CPU."""
+    """The engine, warmed up (unless bars are waited for) and announced. Without room on the GPU, on the CPU."""
     try:
         engine = open_engine(Path(setup.checkpoint), setup.device)
-        bar_ns = engine.warm_up()
+        bar_ns = 0 if setup.is_restart else engine.warm_up()
     except torch.OutOfMemoryError:
         if setup.device == "cpu":
             raise
         engine = open_engine(Path(setup.checkpoint), "cpu")
-        bar_ns = engine.warm_up()
+        bar_ns = 0 if setup.is_restart else engine.warm_up()
     gc.collect()
     gc.freeze()
     connection.send(ModelReady(engine.checkpoint_id, str(engine.device), engine.parameters, bar_ns))
