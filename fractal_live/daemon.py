@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+import math
 import os
 import signal
 import time
@@ -17,16 +18,20 @@ from fractal_live.dashboard import UPDATES_PER_SECOND, Dashboard, DashboardState
 from fractal_live.keeper import Keeper
 from fractal_live.link_leader import LinkLeader
 from fractal_live.live.controls import Controls, Outcome
-from fractal_live.live.planner import MARGIN_NS, Offer, Planner
-from fractal_live.music.request import BarReply, ModelFault, ModelReady, ModelSetup
+from fractal_live.live.planned import Offer
+from fractal_live.live.planner import MARGIN_NS, Planner
+from fractal_live.music.harmony import Chroma
+from fractal_live.music.plan import PlanTable
+from fractal_live.music.request import BarReply, InfillReply, ModelFault, ModelPing, ModelReady, ModelSetup
 from fractal_live.patch_rack import PatchRack
 from fractal_live.ports import pipes
 from fractal_live.ports.link_sync import LinkError
 from fractal_live.ports.osc_in import OscIn, open_osc_in
 from fractal_live.ports.osc_out import OscOut
+from fractal_live.processes import free_mb
 from fractal_live.recording import Recording
 from fractal_live.reporter import Reporter
-from fractal_live.settings import RunSettings, SettingsError
+from fractal_live.settings import Patch, RunSettings, SettingsError
 from fractal_live.status import Status
 
 log = logging.getLogger(__name__)
@@ -37,11 +42,14 @@ TICK_S = 0.02
 PING_S = 0.2
 STATE_OUT_S = 0.1
 LINK_S = 0.02
+INSURE_S = 0.1  # between two looks at whether what plays without the model fits the controls
 MODEL_REST_S = 0.25  # after a request it could not answer, which would fail again at once
 MODEL_START_S = 120.0
 STAGE_START_S = 20.0
 MODEL_DEADLINE_S = 3.0  # or so many times what a bar usually takes:
 MODEL_DEADLINE_BARS = 10
+SPARE_AFTER_S = 5.0  # a spare model is begun when the one that plays has had time to catch up
+SPARE_ROOM_MB = 1000.0  # and where so much memory is free: it takes a fifth of it
 SHUTDOWN_S = 3.0
 OWN_STALL_S = 0.4  # a loop that comes this late has no right to say that others are
 STAGE_SILENCE_S = 1.0  # it says where it is ten times a second
@@ -88,7 +96,8 @@ class Daemon:
         self._last_frame: DashboardState | None = None
         self._dashboard: Dashboard | None = None
         self._sounding: set[tuple[int, int]] = set()  # (channel, pitch)
-        self._model_rests_until_s = 0.0
+        self._model_rests_until_s = self._insured_until_s = 0.0
+        self._spare_wanted_s = math.inf
         self._watched_s = self._awake_since_s = time.monotonic()
 
     # Life.
@@ -159,7 +168,7 @@ class Daemon:
     def _model_setup(self) -> ModelSetup:
         self._asked_s = time.monotonic()
         machine = self.settings.machine
-        return ModelSetup(str(self.settings.checkpoint), machine.device, machine.threads)
+        return ModelSetup(str(self.settings.checkpoint), machine.device, machine.threads, self.model.was_ready)
 
     def _stage_setup(self) -> pipes.StageSetup:
         patch, machine = self.settings.patch, self.settings.machine
@@ -202,10 +211,7 @@ class Daemon:
 
     def _on_model(self, message: object) -> None:
         if isinstance(message, ModelReady):
-            self.status.model = message
-            self.model.began()
-            log.info("the model is warm on %s: a bar takes %.0f ms", message.device, message.bar_ns / 1e6)
-            self.planner.took_ns.append(message.bar_ns)
+            self._model_is_ready(message)
         elif isinstance(message, BarReply):
             offer = self.planner.answered(message)
             if offer is not None:
@@ -213,6 +219,9 @@ class Daemon:
             if not self.is_ready and self.planner.lead_bars >= self.controls.snapshot.lead_bars:
                 self.is_ready = True
                 log.info("ready: the first %d bars wait at the port", self.planner.lead_bars)
+        elif isinstance(message, InfillReply):
+            for offer in self.planner.mended(message):
+                self._send_offer(offer)
         elif isinstance(message, ModelFault):
             self.planner.request_failed()
             self._model_rests_until_s = time.monotonic() + MODEL_REST_S
@@ -234,6 +243,16 @@ class Daemon:
             self._stage_is_ready(message)
         elif isinstance(message, pipes.Fault):
             self._trouble(message.text, is_fatal=not self.stage.was_ready)
+
+    def _model_is_ready(self, message: ModelReady) -> None:
+        self.status.model = message
+        self.model.began()
+        self._spare_wanted_s = time.monotonic() + SPARE_AFTER_S
+        if message.bar_ns:
+            log.info("the model is warm on %s: a bar takes %.0f ms", message.device, message.bar_ns / 1e6)
+            self.planner.took_ns.append(message.bar_ns)
+        else:
+            log.info("a model is there again, on %s", message.device)
 
     def _note_sounding(self, message: bytes) -> None:
         """What a stage that dies leaves sounding is for the next one to close."""
@@ -269,6 +288,7 @@ class Daemon:
         if state.is_rolling:  # a position that is only set, in a DAW that stands, is no time that passes
             self.recording.tempo_of(state)
         self.planner.transport_moved(state.is_rolling, bar_index, state.tempo_bpm)
+        self._forget_bars()
         if was_rolling and not state.is_rolling:
             self.recording.save()
             if self.settings.bars is not None and bar_index >= self.settings.bars:
@@ -276,7 +296,10 @@ class Daemon:
         self._wakes.set()
 
     def _bar_began(self, message: pipes.BarStarted) -> None:
-        self.planner.bar_began(message.bar, message.version, message.is_fallback)
+        offers = self.planner.bar_began(message.bar, message.version, message.is_fallback)
+        self._forget_bars()
+        for offer in offers:
+            self._send_offer(offer)
         self.controls.playhead_in(message.bar.index)
         self._controls_moved()  # curves are laid anew when the position jumped back
         self.recording.save()
@@ -299,6 +322,12 @@ class Daemon:
         """The tempo that is held for the playing bar."""
         given = float(self.controls.snapshot.plan_from(max(0, self.planner.position))[0, 1])
         return given if given == given else None  # NaN: nothing is held
+
+    def _forget_bars(self) -> None:
+        """Before any new version of them is sent."""
+        forgotten = self.planner.take_forgotten()
+        if forgotten:
+            self.stage.send(pipes.ForgetBars(forgotten))
 
     def _send_offer(self, offer: Offer) -> None:
         self.stage.send(pipes.PlayBar(offer.bar, offer.version, offer.fallback, offer.programs))
@@ -331,10 +360,13 @@ class Daemon:
                 self.reporter.tell(f"no more subscribers: {peer[0]} port {port} is not told anything")
         elif action == "query":
             self._tell_state()
-        elif action == "patch":
-            task = asyncio.get_running_loop().create_task(self._change_patch(outcome.name))
+        elif action in ("patch", "score"):
+            change = self._change_patch if action == "patch" else self._follow_score
+            task = asyncio.get_running_loop().create_task(change(outcome.name))
             self._changing.add(task)
             task.add_done_callback(self._changing.discard)
+        elif action in ("freeze", "infill"):
+            self._go_round(action, outcome.arguments)
         elif action in ("generate", "reroll"):
             self.recording.recorder.mark(self._tick_now(), f"{action} {argument or ''}".strip())
             # Led by OSC bangs, a new cycle asked for while nothing rolls is meant to be heard.
@@ -345,12 +377,13 @@ class Daemon:
             self._command(action, argument or 0.0)
 
     async def _change_patch(self, name: str) -> None:
-        """Another patch from the next bar line on: its controls, parts and channels; tempo and position stay."""
         try:
-            patch = await self.rack.change_to(name)
+            self._wear(await self.rack.change_to(name))
         except SettingsError as error:
             self.reporter.tell(str(error))
-            return
+
+    def _wear(self, patch: Patch) -> None:
+        """Another patch from the next bar line on: its controls, parts and channels; tempo and position stay."""
         self.status.title = patch.title
         self.controls.take_patch(patch.controls, patch.plan)
         for offer in self.planner.outfit_changed(patch.outfit):
@@ -360,6 +393,34 @@ class Daemon:
             self.osc_out.subscribe(host, port)
         self.recording.recorder.mark(self._tick_now(), f"patch {patch.title}")
         self.osc_out.send("/fractal/out/patch", patch.title)
+        self._wakes.set()
+
+    async def _follow_score(self, name: str) -> None:
+        try:
+            self._follow(name, *await self.rack.score(name))
+        except SettingsError as error:
+            self.reporter.tell(str(error))
+
+    def _follow(self, name: str, plan: PlanTable, chroma: Chroma) -> None:
+        """The plan and the harmony of a piece that is written already, from the next bar on."""
+        self.controls.follow(plan, chroma)
+        self._controls_moved()
+        self.recording.recorder.mark(self._tick_now(), f"score {name}, {len(plan)} bars")
+        self._wakes.set()
+
+    def _go_round(self, action: str, numbers: tuple[float, ...]) -> None:
+        """Freeze the last bars, or make some of them anew."""
+        try:
+            if action == "freeze":
+                offers = self.planner.freeze(int(numbers[0]))
+            else:
+                offers = self.planner.mend(int(numbers[0]), int(numbers[1]))
+        except ValueError as error:
+            self.reporter.tell(f"/fractal/{action}: {error}")
+            return
+        for offer in offers:
+            self._send_offer(offer)
+        self.recording.recorder.mark(self._tick_now(), " ".join([action, *(f"{number:g}" for number in numbers)]))
         self._wakes.set()
 
     def _tick_now(self) -> int | None:
@@ -394,6 +455,7 @@ class Daemon:
                 self._start_when_ready()
                 self._watch_children()
                 self._ask_for_next()
+                self._insure()
             self._wakes.clear()
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wakes.wait(), TICK_S)
@@ -407,6 +469,14 @@ class Daemon:
             if request is not None:
                 self._asked_s = time.monotonic()
                 self.model.send(request)
+
+    def _insure(self) -> None:
+        """If the model were gone from now on: what would play then."""
+        now_s = time.monotonic()
+        if now_s >= self._insured_until_s:
+            self._insured_until_s = now_s + INSURE_S
+            for offer in self.planner.insure():
+                self._send_offer(offer)
 
     @contextlib.contextmanager
     def _carrying_on(self, what: str) -> Iterator[None]:
@@ -440,16 +510,27 @@ class Daemon:
         awake_s = now_s - self._awake_since_s
         if self.status.model is None:
             self.model.kill_if(min(self.model.silence_s(), awake_s) > MODEL_START_S)
-        elif self.planner.in_flight is not None:
+        else:
             limit_s = max(MODEL_DEADLINE_S, MODEL_DEADLINE_BARS * self.planner.usual_ns * 1e-9)
-            self.model.kill_if(min(now_s - self._asked_s, awake_s) > limit_s)
+            waited_s = self.model.silence_s() if self.planner.in_flight is None else now_s - self._asked_s
+            self.model.kill_if(min(waited_s, awake_s) > limit_s)
+            if now_s > self._spare_wanted_s:
+                self._spare_wanted_s = now_s + SPARE_AFTER_S
+                room_mb = free_mb()
+                if room_mb is None or room_mb > SPARE_ROOM_MB:
+                    self.model.prepare()
         silence_s = min(self.stage.silence_s(), awake_s)
         self.stage.kill_if(silence_s > (STAGE_SILENCE_S if self.stage.is_ready else STAGE_START_S))
 
     async def _ping(self) -> None:
         while not self._over.is_set():
             self.stage.send(pipes.Ping())
+            self._ping_model()
             await asyncio.sleep(PING_S)
+
+    def _ping_model(self) -> None:
+        if self.status.model is not None:
+            self.model.send(ModelPing())
 
     async def _keep_link(self) -> None:
         """Tells the stage where the Link session is."""

@@ -37,6 +37,8 @@ def tell_bar(osc_out: OscOut, bar_index: int, plan: PlanTable) -> None:
 
 def tell_note(osc_out: OscOut, sounded: Sounded) -> None:
     """A note as it sounds: pitch, velocity (0 when it ends), channel 1 to 16."""
+    if sounded.message[0] & 0xF0 not in (NOTE_OFF, NOTE_ON):
+        return
     status, pitch, velocity = sounded.message
     if status & 0xF0 in (NOTE_OFF, NOTE_ON):
         osc_out.send("/fractal/out/note", pitch, velocity if status & 0xF0 == NOTE_ON else 0, (status & 0x0F) + 1)

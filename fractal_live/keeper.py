@@ -29,6 +29,7 @@ class Keeper:
         self.is_ready = False
         self.was_ready = False
         self.child: Child | None = None
+        self.spare: Child | None = None
         self._entry = entry
         self._setup = setup
         self._on_message = on_message
@@ -41,7 +42,17 @@ class Keeper:
         """On the running event loop."""
         self.is_ready = False
         self._started_s = time.monotonic()
-        self.child = Child.start(self.name, self._entry, self._setup(), self._on_message, self._gone)
+        self.child, self.spare = self.spare, None
+        if self.child is None:
+            self.child = Child.start(self.name, self._entry, self._setup(), self._on_message, self._gone)
+        else:
+            self.child.send(self._setup())
+
+    def prepare(self) -> None:
+        """Has another child at hand, which has loaded what it needs and waits for its setup: it takes the place of one
+        that ends."""
+        if self.spare is None and not self._is_over:
+            self.spare = Child.start(self.name, self._entry, None, self._on_message, self._gone)
 
     def began(self) -> None:
         """The child has said that it is ready."""
@@ -69,11 +80,16 @@ class Keeper:
 
     def kill(self) -> None:
         self.end()
-        if self.child is not None:
-            self.child.kill()
+        for child in (self.child, self.spare):
+            if child is not None:
+                child.kill()
 
     def _gone(self) -> None:
         if self._is_over:
+            return
+        if self.spare is not None and self.spare.is_gone:
+            self.spare.kill()
+            self.spare = None
             return
         if not self.was_ready:
             return self._on_never_began(self.name)

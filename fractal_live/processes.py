@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import multiprocessing
+import re
 import sys
 import threading
 import time
@@ -13,11 +14,13 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from multiprocessing.connection import Connection
 from multiprocessing.context import SpawnProcess
+from pathlib import Path
 
 from fractal_live.ports import pipes
 from fractal_live.ports.pipe_writer import PipeWriter
 
 KILL_JOIN_S = 0.1  # the loop waits for it, and so do the pings
+MEMORY = Path("/proc/meminfo")
 
 
 @contextlib.contextmanager
@@ -48,6 +51,7 @@ class Child:
     def start(
         cls, name: str, entry: str, setup: object, on_message: Callable[[object], None], on_gone: Callable[[], None]
     ) -> Child:
+        """On the running event loop. `setup` is its first message; with None it is sent later."""
         context = multiprocessing.get_context("spawn")
         ours, theirs = context.Pipe()
         process = context.Process(target=pipes.enter, args=(entry, theirs), name=f"fractal-live {name}", daemon=True)
@@ -56,7 +60,8 @@ class Child:
         theirs.close()
         child = cls(name, process, ours, PipeWriter(ours))
         loop = asyncio.get_running_loop()
-        child.send(setup)
+        if setup is not None:
+            child.send(setup)
         threading.Thread(
             target=child._read, args=(loop, on_message, on_gone), name=f"{name} reader", daemon=True
         ).start()
@@ -89,3 +94,12 @@ class Child:
         with contextlib.suppress(OSError, ValueError):
             self.connection.close()
         self.process.join(KILL_JOIN_S)
+
+
+def free_mb() -> float | None:
+    """How much memory a new process may take before others suffer; None if the system does not tell."""
+    try:
+        found = re.search(r"^MemAvailable:\s+(\d+) kB", MEMORY.read_text("ascii"), flags=re.MULTILINE)
+    except OSError:
+        return None
+    return int(found[1]) / 1024 if found else None

@@ -162,6 +162,8 @@ class Stage:
             self._ping_deadline_ns = now_ns + PING_LIMIT_NS
             if isinstance(message, pipes.PlayBar):
                 self._scheduler.offer(message.bar, message.version, message.fallback, message.programs)
+            elif isinstance(message, pipes.ForgetBars):
+                self._scheduler.forget(message.indices)
             elif isinstance(message, pipes.TransportCommand):
                 self._obey(message, now_ns)
             elif isinstance(message, pipes.LinkState):
@@ -250,6 +252,12 @@ class Stage:
             self._use(opened)
             self._say_ports(f"MIDI goes out at {opened.output.name} now.")
             self._close_leftovers()
+        unplugged = self._keeper.take_unplugged()
+        if unplugged is not None:
+            self._fault(f"the MIDI port {unplugged} has gone; it is plugged in again as soon as it is back")
+            self._tell_faults()
+        if self._ports.output.take_heard():
+            self._player.lead_anew()
         replugged = self._keeper.take_replugged()
         if replugged is not None:
             # Whatever sounded there when it went: nobody knows how much of it was closed.

@@ -9,6 +9,7 @@ import gc
 import importlib
 import os
 import signal
+import time
 from dataclasses import replace
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,7 +18,16 @@ from typing import Any
 import torch
 
 from fractal_live.baselines.kinds import ENGINES, peek_kind
-from fractal_live.music.request import BarRequest, ModelFault, ModelReady, ModelSetup
+from fractal_live.music.request import (
+    BarReply,
+    BarRequest,
+    InfillReply,
+    InfillRequest,
+    ModelFault,
+    ModelPing,
+    ModelReady,
+    ModelSetup,
+)
 
 NICENESS = 10
 
@@ -33,23 +43,26 @@ def open_engine(path: Path, device: str = "auto") -> Any:
 
 
 def main(connection: Connection) -> None:
-    """The model process: ModelSetup, then ModelReady, then a BarReply or ModelFault per BarRequest, until the pipe
-    closes. Leaves Ctrl-C to the daemon."""
+    """The model process: ModelSetup (a spare one waits for it), then ModelReady, then a BarReply, InfillReply or
+    ModelFault per request and a ModelPing per ModelPing, until the pipe closes. Leaves Ctrl-C to the daemon."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    if hasattr(os, "nice"):
+        os.nice(NICENESS)
     try:
         setup: ModelSetup = connection.recv()
         torch.set_num_threads(setup.threads)
-        if hasattr(os, "nice"):
-            os.nice(NICENESS)
         try:
             engine = _warm(setup, connection)
         except (ValueError, RuntimeError) as error:
             connection.send(ModelFault(str(error)))
             return
         while True:
-            request: BarRequest = connection.recv()
+            request: BarRequest | InfillRequest | ModelPing = connection.recv()
+            if isinstance(request, ModelPing):
+                connection.send(request)
+                continue
             try:
-                connection.send(engine.bar(request))
+                connection.send(_answer(engine, request))
             except torch.OutOfMemoryError as error:
                 if setup.device == "cpu":
                     raise
@@ -59,21 +72,30 @@ def main(connection: Connection) -> None:
                 connection.send(ModelFault(f"the GPU is out of memory, going on on the CPU: {error}", request.version))
             except Exception as error:
                 # Whatever one request does to the model, the next one is answered.
-                connection.send(ModelFault(f"bar {request.index}: {type(error).__name__}: {error}", request.version))
+                what = f"bar {request.index}" if isinstance(request, BarRequest) else "the gap in the loop"
+                connection.send(ModelFault(f"{what}: {type(error).__name__}: {error}", request.version))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
 
+def _answer(engine: Any, request: BarRequest | InfillRequest) -> BarReply | InfillReply:
+    if isinstance(request, BarRequest):
+        reply: BarReply = engine.bar(request)
+        return reply
+    started_ns = time.monotonic_ns()
+    return InfillReply(engine.infill(request), request.version, time.monotonic_ns() - started_ns)
+
+
 def _warm(setup: ModelSetup, connection: Connection) -> Any:
-    """The engine, warmed up and announced. Where the GPU has no room for it, on the CPU."""
+    """The engine, warmed up (unless bars are waited for) and announced. Without room on the GPU, on the CPU."""
     try:
         engine = open_engine(Path(setup.checkpoint), setup.device)
-        bar_ns = engine.warm_up()
+        bar_ns = 0 if setup.is_restart else engine.warm_up()
     except torch.OutOfMemoryError:
         if setup.device == "cpu":
             raise
         engine = open_engine(Path(setup.checkpoint), "cpu")
-        bar_ns = engine.warm_up()
+        bar_ns = 0 if setup.is_restart else engine.warm_up()
     gc.collect()
     gc.freeze()
     connection.send(ModelReady(engine.checkpoint_id, str(engine.device), engine.parameters, bar_ns))

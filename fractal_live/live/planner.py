@@ -9,7 +9,7 @@ from __future__ import annotations
 import statistics
 from collections import deque
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -17,43 +17,20 @@ from fractal_live.live.dressing import PLAIN, Outfit, dressed
 from fractal_live.live.fallback import fallback_for
 from fractal_live.live.horizon import Horizon
 from fractal_live.live.latent_path import Point
-from fractal_live.live.scheduler import Programs
-from fractal_live.live.snapshot import ControlSnapshot
+from fractal_live.live.loop import LONGEST_LOOP, Loop
+from fractal_live.live.planned import MEMORY_BARS, NEVER_ASKED, OPENING_BARS, Offer, Planned, density_at, past_of
+from fractal_live.live.snapshot import ControlSnapshot, generation_of, imagination_of
 from fractal_live.live.thrift import Thrift
 from fractal_live.music.meter import FOUR_FOUR, PPQN, Meter
 from fractal_live.music.notes import Bar
-from fractal_live.music.plan import COLUMN, PLAN_BARS, PlanTable, unknown_plan
-from fractal_live.music.request import BarReply, BarRequest
+from fractal_live.music.plan import ATTRIBUTES, COLUMN, PLAN_BARS, PlanTable, unknown_plan
+from fractal_live.music.request import MENDING, BarReply, BarRequest, InfillReply, InfillRequest
 
-MEMORY_BARS = 64
 MARGIN_NS = 30_000_000
 FIRST_GUESS_NS = 150_000_000
 SEED_STRIDE = 1_000_003
-OPENING_BARS = (0, 1)  # the stage keeps these of the last set, so that a Start is heard at once
-NEVER_ASKED = -1
-
-
-@dataclass(frozen=True, slots=True)
-class Planned:
-    """A bar as the model made it, before transposition and the like; `asked` is the request's number and `latent`
-    what the request's latent was (None: it had no influence); `is_begun` says that it has sounded, or sounds."""
-
-    bar: Bar
-    version: int
-    asked: int
-    fallback: Bar
-    latent: Point | None = None
-    is_begun: bool = False
-
-
-@dataclass(frozen=True, slots=True)
-class Offer:
-    """For the stage: this bar, and what plays after it if the next is late, as they are to sound."""
-
-    bar: Bar
-    version: int
-    fallback: Bar
-    programs: Programs = ()
+DENSITY = COLUMN["density"]
+MENDED = replace(MENDING, iterations=6)  # a gap in a loop: the music waits for it, so in fewer rounds
 
 
 class Planner:
@@ -69,11 +46,16 @@ class Planner:
         self.position = -1
         self.is_rolling = False
         self.took_ns: deque[int] = deque(maxlen=64)
-        self.in_flight: BarRequest | None = None
+        self.in_flight: BarRequest | InfillRequest | None = None
+        self.loop: Loop | None = None
+        self._gap: tuple[int, int] | None = None  # bars of the loop that are to be made anew, counted from 1
         self._bars: dict[int, Planned] = {}
         self._top: dict[int, Planned] = {}
-        self._replaced: dict[int, Planned] = {}  # what the stage may still play: its new version is on the way
+        self._replaced: dict[int, Planned] = {}  # what the stage may still play: that it is not to is on the way
+        self._forgotten: set[int] = set()  # what the stage is still to be told so
         self._played_to = -1
+        self._is_insured = True  # the fallbacks fit the plan as it is
+        self._voiced: Bar | None = None  # the newest bar with notes that was begun
         self._rows, self._top_rows = Horizon(), Horizon()
         self._in_flight_is_top = False
         self._asked = 0
@@ -87,17 +69,18 @@ class Planner:
 
     def controls_changed(self, controls: ControlSnapshot) -> list[Offer]:
         """New control values. What has not begun and would be another bar now is stale from now on; bars that only
-        need to be dressed anew (transposed, louder) come back as offers at once."""
+        need to be dressed anew (transposed, louder), and fallbacks, come back as offers at once."""
         before, self._controls = self._controls, controls
         if before is None or before == controls:
             return []
-        if _imagination(before, self._first) != _imagination(controls, self._first):
+        if imagination_of(before, self._first) != imagination_of(controls, self._first):
             self._rows.forget_from(self._first)
             self._top_rows.forget_from(0)
-        if _generation(before) != _generation(controls):
+            self._is_insured = False
+        if generation_of(before) != generation_of(controls):
             self._stale_below = self._asked + 1
         if before.dress != controls.dress:
-            return self.offers()
+            return self.offers_to_restarted()
         return []
 
     def outfit_changed(self, outfit: Outfit) -> list[Offer]:
@@ -117,35 +100,43 @@ class Planner:
         else:
             self.position = bar_index if self._has_played or bar_index > 0 else -1
 
-    def bar_began(self, bar: Bar, version: int, is_fallback: bool) -> None:
+    def bar_began(self, bar: Bar, version: int, is_fallback: bool) -> list[Offer]:
         """The stage plays this bar (as it was dressed): from now on it is the past. Bar 0 after something was
-        played is a new Start; another bar once more, and the position was moved back to it."""
+        played is a new Start; another bar once more, and the position was moved back to it. A fallback comes back
+        with the one to follow it, which it need not repeat."""
         if bar.index == 0 and self._has_played:
             self._begin_anew()
         elif bar.index < self._played_to:
             self._forget_from(bar.index + 1)
-        self._bars[bar.index] = replace(self._as_planned(bar, version, is_fallback), is_begun=True)
+        begun = self._bars[bar.index] = replace(self._as_planned(bar, version, is_fallback), is_begun=True)
+        self._voiced = begun.bar if begun.bar.notes else self._voiced
         self.position = self._played_to = bar.index
         for old in [index for index in self._bars if index < bar.index - MEMORY_BARS and index not in OPENING_BARS]:
             del self._bars[old]
         self._rows.forget_before(bar.index - MEMORY_BARS)
         self._replaced = {index: planned for index, planned in self._replaced.items() if index > bar.index}
+        if self.loop is not None:
+            return self._go_round()
+        if not is_fallback:
+            return []
+        self._bars[bar.index] = self._insured(begun, self._bars, self._rows)
+        return [self._offer(self._bars[bar.index])]
 
     def answered(self, reply: BarReply) -> Offer | None:
         """The model's answer; None if it came too late to be of use."""
         request, is_top = self.in_flight, self._in_flight_is_top
-        if request is None or reply.version != request.version:
+        if not isinstance(request, BarRequest) or reply.version != request.version:
             return None
         self.in_flight = None
         self.took_ns.append(reply.took_ns)
         self._thrift.took(reply.took_ns, self._bar_ns)
         index = reply.bar.index
         bars, rows = (self._top, self._top_rows) if is_top else (self._bars, self._rows)
-        if not is_top and index < self._first:
+        if not is_top and (index < self._first or self.loop is not None):
             return None
         latent = request.latent if request.latent_gain > 0 else None
         if request.version >= self._stale_below and latent == self._influence_at(index):
-            rows.imagined(index, reply.plan, latent)
+            rows.imagined(index, self._unscaled(reply.plan, index, rows), latent)
         self._version += 1
         fallback = self._fallback_after(index, reply.bar, bars, rows)
         planned = Planned(reply.bar, self._version, request.version, fallback, latent)
@@ -164,17 +155,101 @@ class Planner:
         """All that has not begun."""
         return [self._offer(planned) for planned in (*self._waiting(self._bars), *self._waiting(self._top))]
 
+    def insure(self) -> list[Offer]:
+        """What plays where a bar is late is to fit the plan, if that has changed since the last call. What of it is
+        new; a millisecond's work, not to be done for every datagram."""
+        if self._is_insured:
+            return []
+        self._is_insured = True
+        offers = []
+        for bars, rows in ((self._bars, self._rows), (self._top, self._top_rows)):
+            for index in sorted(bars):
+                before = bars[index]
+                if not before.is_begun or index == self._played_to:
+                    bars[index] = self._insured(before, bars, rows)
+                    if bars[index] != before:
+                        offers.append(self._offer(bars[index]))
+        return offers
+
+    def take_forgotten(self) -> tuple[int, ...]:
+        """Bars that the stage may have and is to play no more, since the last call."""
+        forgotten = tuple(sorted(self._forgotten))
+        self._forgotten.clear()
+        return forgotten
+
     def request_failed(self) -> None:
         """The model could not answer, or was restarted: what is missing is asked for again."""
         self.in_flight = None
 
+    # Bars that go round.
+
+    def freeze(self, count: int) -> list[Offer]:
+        """The last `count` bars (1 to 32; as many as there are) play again and again from the next on; 0: no longer.
+        What is offered from now on is ready at once, and the model is left alone."""
+        if count == 0:
+            self.loop, self._gap = None, None
+            for index, planned in self._bars.items():
+                if not planned.is_begun:
+                    self._bars[index] = replace(planned, asked=NEVER_ASKED)
+            return []
+        last = self._played_to
+        run: list[Bar] = []
+        while len(run) < min(count, LONGEST_LOOP) and last - len(run) in self._bars:
+            run.append(self._bars[last - len(run)].bar)
+        if not run:
+            return []
+        self.loop = Loop(tuple(reversed(run)), self._first)
+        return self._go_round()
+
+    def mend(self, low: int, high: int) -> list[Offer]:
+        """Bars `low` to `high` of the loop, counted from 1, are to be made anew while it plays; without one, those of
+        the last 32. Raises ValueError where it has no such bars."""
+        offers = [] if self.loop is not None else self.freeze(LONGEST_LOOP)
+        if self.loop is None:
+            raise ValueError("nothing was played yet")
+        self.loop.mending(low, high, MENDING, 0, 0)  # refuses
+        self._gap = (low, high)
+        return offers
+
+    def mended(self, reply: InfillReply) -> list[Offer]:
+        """The model's answer: the loop goes on with it from the next bar."""
+        if not isinstance(self.in_flight, InfillRequest) or reply.version != self.in_flight.version:
+            return []
+        self.in_flight = None
+        if self.loop is None or len(reply.bars) != len(self.loop.bars):
+            return []
+        self.loop = self.loop.mended(reply.bars)
+        return self._go_round()
+
+    def _go_round(self) -> list[Offer]:
+        """The coming bars of the loop, in the place of whatever was to come."""
+        assert self.loop is not None and self._controls is not None
+        first, offers = self._first, []
+        for index in range(first, first + self._controls.lead_bars):
+            bar = self.loop.bar_at(index)
+            known = self._bars.get(index)
+            if known is None or known.bar != bar:
+                if known is not None:
+                    self._replaced[index] = known
+                self._version += 1
+                fallback = self.loop.bar_at(index + 1)
+                self._bars[index] = Planned(bar, self._version, self._asked, fallback)
+                offers.append(self._offer(self._bars[index]))
+        return offers
+
     # What to do.
 
-    def next_request(self, ns_to_next_bar: int | None) -> BarRequest | None:
+    def next_request(self, ns_to_next_bar: int | None) -> BarRequest | InfillRequest | None:
         """The bar to ask for now, None when all is ready or one is under way. `ns_to_next_bar` is the time left
         to the next bar line, None when the transport stands."""
         if self.in_flight is not None or self._controls is None:
             return None
+        if self.loop is not None and self._gap is not None:
+            self._asked += 1
+            (low, high), self._gap = self._gap, None
+            seed = self._controls.cycle_seed * SEED_STRIDE + self._asked
+            self.in_flight = self.loop.mending(low, high, MENDED, seed, self._asked)
+            return self.in_flight
         choice = next(self._wishes(ns_to_next_bar), None)
         if choice is None:
             return None
@@ -241,6 +316,8 @@ class Planner:
         """What is missing comes first, but for a bar that would be late even so: then the first that would not,
         or a slow model would chase every bar line and reach none. What is stale and too near is committed."""
         assert self._controls is not None
+        if self.loop is not None:
+            return
         first, expected = self._first, self.expected_ns
         coming = range(first, first + self._controls.lead_bars)
         missing = [index for index in coming if index not in self._bars]
@@ -297,15 +374,18 @@ class Planner:
         return None if self._controls is None else self._controls.influence_at(index)
 
     def _begin_anew(self) -> None:
-        """A new Start: the bars prepared for it take over. Where there is none yet the stage plays the opening of
-        the last set, to be replaced like any other bar. What is under way for the last set is not wanted."""
+        """A new Start: a loop is over, and the bars prepared for it take over. Where there is none yet the stage plays
+        the opening of the last set, to be replaced like any other bar. What is under way for that is not wanted."""
+        self.loop, self._gap = None, None
         opening = {
             index: replace(self._bars[index], is_begun=False, asked=NEVER_ASKED)
             for index in OPENING_BARS
             if index in self._bars
         }
         self._replaced = {index: planned for index, planned in opening.items() if index in self._top}
-        self._bars, self._rows = {**opening, **self._top}, self._top_rows
+        kept = {**opening, **self._top}
+        self._forgotten |= self._bars.keys() - kept.keys()
+        self._bars, self._rows = kept, self._top_rows
         self._top, self._top_rows = {}, Horizon()
         self._played_to = -1
         if self.in_flight is not None and not self._in_flight_is_top:
@@ -313,10 +393,22 @@ class Planner:
         self._in_flight_is_top = False
 
     def _forget_from(self, index: int) -> None:
-        """The position was moved here: of the set the bars that were played before it stay. The stage may have
-        dropped the others, so they are asked for again."""
-        self._bars = {place: planned for place, planned in self._bars.items() if place < index and planned.is_begun}
+        """The position was moved here. Of the set what was played before it stays; of what lies ahead only bars that
+        the stage has for it, the opening or those it had ready, and only until there are new ones. What is under way
+        goes on from bars that are not played."""
+        is_ahead = index > self._played_to
+        kept = {place: planned for place, planned in self._bars.items() if place < index and planned.is_begun}
+        kept |= {
+            place: replace(planned, is_begun=False, asked=NEVER_ASKED)
+            for place, planned in self._bars.items()
+            if place >= index and (place in OPENING_BARS or (is_ahead and not planned.is_begun))
+        }
+        self._replaced |= {place: planned for place, planned in self._bars.items() if place not in kept}
+        self._forgotten |= self._bars.keys() - kept.keys()
+        self._bars = kept
         self._played_to = min(self._played_to, index - 1)
+        if not self._in_flight_is_top:
+            self.in_flight = None
 
     def _as_planned(self, bar: Bar, version: int, is_fallback: bool) -> Planned:
         """What begins, before it was dressed: a fallback (which the stage repeats until a bar is there), the newest
@@ -337,6 +429,9 @@ class Planner:
         given = controls.plan_from(index)
         imagined = rows.known_from(index, controls.influence_at(index))
         plan = np.where(np.isnan(given), imagined, given)
+        if controls.density_factor != 1 and not np.isnan(plan[0, DENSITY]):
+            highest = ATTRIBUTES[DENSITY].high
+            given[0, DENSITY] = plan[0, DENSITY] = np.clip(plan[0, DENSITY] * controls.density_factor, 0, highest)
         if self.leader_sets_tempo:
             plan[:, COLUMN["tempo"]] = np.clip(round(self._tempo_bpm), 40, 200)
         return BarRequest(
@@ -353,20 +448,19 @@ class Planner:
             given,
         )
 
+    def _unscaled(self, plan: PlanTable, index: int, rows: Horizon) -> PlanTable:
+        """The plan of an answer as it was imagined, whatever factor its first row was scaled by."""
+        if self._controls is None or self._controls.density_factor == 1:
+            return plan
+        known = rows.row(index)
+        row = plan[0].copy()
+        row[DENSITY] = plan[0, DENSITY] / self._controls.density_factor if known is None else known[DENSITY]
+        return np.concatenate([row[None], plan[1:]])
+
     # Bars as they are to sound.
 
     def _past(self, bars: dict[int, Planned], index: int) -> tuple[Bar, ...]:
-        """The bars before `index`, oldest first. For a coming bar that was given up, as a later one is asked for
-        before it, stands the fallback that plays instead."""
-        run: list[Bar] = []
-        fallback: Bar | None = None
-        for place in range(index - MEMORY_BARS, index):
-            if place in bars:
-                run.append(bars[place].bar)
-                fallback = bars[place].fallback
-            elif place >= self._first and fallback is not None:
-                run.append(fallback.moved_to(place))
-        return tuple(run)
+        return past_of(bars, index, self._first)
 
     def _fallback_after(
         self,
@@ -376,12 +470,23 @@ class Planner:
         rows: Horizon | None = None,
     ) -> Bar:
         bars, rows = self._bars if bars is None else bars, self._rows if rows is None else rows
-        row = rows.row(index + 1)
-        density = None if row is None else float(row[COLUMN["density"]])
-        if self._controls is not None:
-            given = float(self._controls.plan_from(index + 1)[0, COLUMN["density"]])
-            density = density if np.isnan(given) else given
-        return fallback_for(index + 1, self.meter, (*self._past(bars, index), bar), density)
+        return self._fallback_for(index + 1, (*self._past(bars, index), bar), rows)
+
+    def _fallback_for(self, index: int, past: tuple[Bar, ...], rows: Horizon) -> Bar:
+        if self._voiced is not None and not any(bar.notes for bar in past):
+            past = (self._voiced, *past)
+        return fallback_for(index, self.meter, past, density_at(index, rows, self._controls))
+
+    def _insured(self, planned: Planned, bars: dict[int, Planned], rows: Horizon) -> Planned:
+        """With the fallback that fits the plan now. A stale bar without notes, where silence is not wished any more,
+        insures nothing: what would play if it were missing takes its place."""
+        index = planned.bar.index
+        if not planned.bar.notes and self._is_stale(planned):
+            bar = self._fallback_for(index, self._past(bars, index), rows)
+            if bar.notes:
+                self._version += 1
+                planned = replace(planned, bar=bar, version=self._version, asked=NEVER_ASKED)
+        return replace(planned, fallback=self._fallback_after(index, planned.bar, bars, rows))
 
     @staticmethod
     def _waiting(bars: dict[int, Planned]) -> list[Planned]:
@@ -394,15 +499,3 @@ class Planner:
     def _dressed(self, bar: Bar) -> Bar:
         controls = self._controls
         return bar if controls is None else dressed(bar, controls.dress, self.outfit)
-
-
-def _imagination(controls: ControlSnapshot, first: int) -> tuple[object, ...]:
-    """What the imagined plan from the bar `first` on, or from the top, depends on."""
-    latents = (controls.influence_at(first), controls.influence_at(0))
-    return (controls.plan, controls.latent_gain, controls.cycle_seed, latents)
-
-
-def _generation(controls: ControlSnapshot) -> tuple[object, ...]:
-    """What all coming bars depend on; their latents are compared bar by bar."""
-    shared = (controls.plan, controls.latent_gain, controls.chroma)
-    return (*shared, controls.cycle_seed, controls.rerolls, controls.sampling)

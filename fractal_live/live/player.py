@@ -144,10 +144,12 @@ class Player:
         it rolls, they are told where it is and go on."""
         self._withdraw()
         self._close(self.scheduler.silence())
-        if self._is_leading:
-            self.output.send([bytes((STOP,))])
-            self._is_leading = False
-            self._is_located = True
+        self._cease_to_lead()
+
+    def lead_anew(self) -> None:
+        """Somebody has begun to listen where nobody did: `play` tells where we are."""
+        self._withdraw()
+        self._cease_to_lead()
 
     # What goes out
 
@@ -233,6 +235,12 @@ class Player:
                 self.output.send([bytes((SONG_POSITION, sixteenths & 0x7F, sixteenths >> 7))])
         self.output.send([bytes((CONTINUE if self._next_clock_tick > 0 else START,))])
         self._is_leading = True
+
+    def _cease_to_lead(self) -> None:
+        if self._is_leading:
+            self.output.send([bytes((STOP,))])
+            self._is_leading = False
+            self._is_located = True
 
     def _hand_over(self, now_ns: int) -> None:
         until = self._tick_at(now_ns + self.output.ahead_ns)

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import heapq
 from collections import deque
+from collections.abc import Iterable
 from dataclasses import dataclass
 
 from fractal_live.music.meter import FOUR_FOUR, PPQN, Meter
@@ -77,6 +78,7 @@ class Scheduler:
         self._fallback: Bar | None = None
         self._begun: list[BegunBar] = []
         self._next_bar = 0  # the bar whose line comes next
+        self._newest: tuple[int, int] | None = None  # index and version of the bar that was begun last
         self._from_tick = 0  # notes before it are past; set when the position jumps into a bar
         self._ons: list[tuple[int, Voice, int, int]] = []  # heap of (tick, voice, end tick, velocity)
         self._offs: list[tuple[int, Voice, int]] = []  # heap of (tick, voice, serial)
@@ -101,14 +103,23 @@ class Scheduler:
 
     def offer(self, bar: Bar, version: int, fallback: Bar, programs: Programs = ()) -> bool:
         """Take a finished bar; False if it came too late or too far ahead. It replaces an earlier version
-        that has not begun; of bars behind the playhead only 0 and 1 are kept, for the next Start. Channels get
-        their `programs` at its line, where they do not have them yet."""
+        that has not begun; of bars behind the playhead only 0 and 1 are kept, for the next Start. Of the bar that
+        was begun last, offered once more, the fallback counts. Channels get their `programs` at its line, where they
+        do not have them yet."""
+        is_newest = self._newest == (bar.index, version)
+        if is_newest:
+            self._fallback = fallback
         if bar.index < self._next_bar and bar.index not in OPENING_BARS:
-            return False
+            return is_newest
         if bar.index not in self._bars and len(self._bars) >= MAX_BARS:
             return False
         self._bars[bar.index] = _Offer(bar, version, fallback, programs)
         return True
+
+    def forget(self, indices: Iterable[int]) -> None:
+        """These bars are not wanted any more: where none is offered anew before its line a fallback plays."""
+        for index in indices:
+            self._bars.pop(index, None)
 
     def has_bar(self, bar_index: int) -> bool:
         return bar_index in self._bars
@@ -190,6 +201,7 @@ class Scheduler:
         self._ons.clear()
         self._offs.clear()
         self._next_bar = self.meter.bar_at(tick)[0]
+        self._newest = None
         self._from_tick = tick
         self._programs.clear()
         self._programs_at = None
@@ -222,11 +234,13 @@ class Scheduler:
         else:
             self.underruns += 1
             earlier = [kept for kept in self._bars if kept < index]
-            if index - 1 in earlier or (earlier and self._fallback is None):
+            has_begun_before = self._newest is not None and self._newest[0] == index - 1
+            if (index - 1 in earlier and not has_begun_before) or (earlier and self._fallback is None):
                 self._fallback = self._bars[max(earlier)].fallback  # even if that bar has never begun here
             begun = BegunBar((self._fallback or Bar(index, meter=self.meter)).moved_to(index), 0, True)
         self._wanted = offer.programs if offer is not None else self._wanted
         self._begun.append(begun)
+        self._newest = (index, begun.version)
         line = self.meter.tick_of_bar(index)
         if any(self._programs.get(channel) != program for channel, program in self._wanted):
             self._programs_at = max(line, self._from_tick)

@@ -104,3 +104,15 @@ class ControlSnapshot:
             if given is not None:
                 table[:, column] = [given.at(bar_index + row) for row in range(PLAN_BARS)]
         return clamped(table)
+
+
+def imagination_of(controls: ControlSnapshot, first: int) -> tuple[object, ...]:
+    """What the imagined plan from the bar `first` on, or from the top, depends on."""
+    latents = (controls.influence_at(first), controls.influence_at(0))
+    return (controls.plan, controls.latent_gain, controls.cycle_seed, latents)
+
+
+def generation_of(controls: ControlSnapshot) -> tuple[object, ...]:
+    """What all coming bars depend on; their latents are compared bar by bar."""
+    shared = (controls.plan, controls.latent_gain, controls.chroma, controls.density_factor)
+    return (*shared, controls.cycle_seed, controls.rerolls, controls.sampling)

@@ -134,16 +134,24 @@ class Generator(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class ModelSetup:
-    """First message to the model process. `device` is auto, cpu or cuda."""
+    """First message to the model process. `device` is auto, cpu or cuda. `is_restart`: it takes the place of one that
+    died in the middle of a set, so its first bars are real ones instead of those that would make it warm."""
 
     checkpoint: str
     device: str = "auto"
     threads: int = 1
+    is_restart: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class ModelPing:
+    """To the model process: does it live? Answered with itself, between two bars."""
 
 
 @dataclass(frozen=True, slots=True)
 class ModelReady:
-    """From the model process, once it is warm. `bar_ns` is how long its last warm-up bar took."""
+    """From the model process, once it can make bars. `bar_ns` is how long its last warm-up bar took, 0 where it made
+    none."""
 
     checkpoint_id: str
     device: str

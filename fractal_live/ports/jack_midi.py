@@ -42,6 +42,8 @@ class JackMidiOut:
         self._sent: deque[tuple[Event, int]] = deque()
         self._lock = threading.Lock()  # of the queues
         self._frames = 0
+        self._is_heard = self._has_begun_to_be_heard = False
+        self.is_plugged = True  # or an existing port that was asked for is away, as the last `reconnect` found it
         self._is_closed = False
         self._client, self._wanted = _client(port_name, on_lost), connect
         try:
@@ -106,7 +108,16 @@ class JackMidiOut:
         """Plugs into the port asked for by name wherever it is unplugged; whether it did."""
         if self._target is None or self.is_lost:
             return False
-        return not self._port.is_connected_to(self._target) and self._client.connect(self._port.name, self._target)
+        is_renewed = not self._port.is_connected_to(self._target) and self._client.connect(
+            self._port.name, self._target
+        )
+        self.is_plugged = is_renewed or self._port.is_connected_to(self._target)
+        return is_renewed
+
+    def take_heard(self) -> bool:
+        """Whether somebody has plugged into our port since the last call, where nobody had; `on_sent` tells."""
+        has_begun, self._has_begun_to_be_heard = self._has_begun_to_be_heard, False
+        return has_begun
 
     def close(self) -> None:
         """Waits until what was sent has left, then closes. May be called twice."""
@@ -131,8 +142,14 @@ class JackMidiOut:
         with self._lock:
             self._send_at_once()
             has_sent = self._send_due(start_ns, frames)
-        if has_sent:
+        if self._is_heard_anew() or has_sent:
             self._on_sent()
+
+    def _is_heard_anew(self) -> bool:
+        was_heard, self._is_heard = self._is_heard, self._port.number_of_connections > 0
+        is_anew = self._is_heard and not was_heard and self._target is None
+        self._has_begun_to_be_heard |= is_anew
+        return is_anew
 
     def _send_at_once(self) -> None:
         if self._once_connected and self._port.number_of_connections:
@@ -172,6 +189,7 @@ class JackMidiIn:
         self, port_name: str, clock_port: str | None, wake: Callable[[], None], on_lost: Callable[[], None]
     ) -> None:
         self.received: deque[tuple[int, bytes]] = deque(maxlen=MAX_RECEIVED)
+        self.is_plugged = True  # or an existing port that was asked for is away, as the last `reconnect` found it
         self._wake = wake
         self._is_closed = False
         self._client = _client(f"{port_name}-in", on_lost)
@@ -196,7 +214,11 @@ class JackMidiIn:
         """Plugs into the port asked for by name wherever it is unplugged; whether it did."""
         if self._source is None or self.is_lost:
             return False
-        return not self._port.is_connected_to(self._source) and self._client.connect(self._source, self._port.name)
+        is_renewed = not self._port.is_connected_to(self._source) and self._client.connect(
+            self._source, self._port.name
+        )
+        self.is_plugged = is_renewed or self._port.is_connected_to(self._source)
+        return is_renewed
 
     def close(self) -> None:
         """May be called twice."""

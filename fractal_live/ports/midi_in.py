@@ -54,6 +54,11 @@ class MidiIn:
         self._plug = Plug(client, name, title)
         self.name = name
 
+    @property
+    def is_plugged(self) -> bool:
+        """False while an existing port that was asked for is away, as the last `reconnect` found it."""
+        return self._plug is None or self._plug.is_there
+
     def reconnect(self) -> bool:
         """Plugs into the existing port again if it went away and is back; whether it did."""
         return self._client is not None and self._plug is not None and self._plug.renew()

@@ -37,6 +37,7 @@ class NoPort(Sender):
     wanted, and may still be had."""
 
     is_lost = False
+    is_plugged = True
 
     def __init__(
         self,
@@ -53,6 +54,10 @@ class NoPort(Sender):
 
     def reconnect(self) -> bool:
         """There is nothing to plug."""
+        return False
+
+    def take_heard(self) -> bool:
+        """Nobody listens."""
         return False
 
     def _count(self, message: bytes) -> None:
@@ -83,6 +88,15 @@ class MidiOut(Sender):
     def is_lost(self) -> bool:
         """The server has gone; nothing may be sent any more, and this process cannot have another client of it."""
         return self._watch is not None and self._watch.is_lost
+
+    @property
+    def is_plugged(self) -> bool:
+        """False while an existing port that was asked for is away, as the last `reconnect` found it."""
+        return self._plug.is_there
+
+    def take_heard(self) -> bool:
+        """RtMidi does not tell who listens."""
+        return False
 
     def reconnect(self) -> bool:
         """Plugs into the existing port again if it went away and is back; whether it did."""

@@ -124,7 +124,7 @@ class Plug:
         self._client = client
         self._name = name
         self._title = title
-        self._is_there = True
+        self.is_there = True
 
     def renew(self) -> bool:
         """Plugs in again if the port went away and is back; whether it did. To be called now and then."""
@@ -132,13 +132,13 @@ class Plug:
             return False
         try:
             ports = self._client.get_ports()
-            was_there, self._is_there = self._is_there, self._name in ports
-            if was_there or not self._is_there:
+            was_there, self.is_there = self.is_there, self._name in ports
+            if was_there or not self.is_there:
                 return False
             self._client.close_port()
             self._client.open_port(ports.index(self._name), name=self._title)
         except (rtmidi.RtMidiError, RuntimeError, OSError):  # gone again already: the next time will tell
-            self._is_there = False
+            self.is_there = False
             return False
         return True
 

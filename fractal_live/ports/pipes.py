@@ -45,13 +45,21 @@ class StageSetup:
 @dataclass(frozen=True, slots=True)
 class PlayBar:
     """To the stage: a finished bar. Replaces an earlier version that has not begun to sound.
-    `fallback` plays at the next bar line if bar index + 1 has not arrived by then. At the bar's line channels get
-    their `programs` (channel 0 to 15, program 0 to 127), where they do not have them yet."""
+    `fallback` plays at the next bar line if bar index + 1 has not arrived by then; while the bar sounds it may be sent
+    once more with another. At the bar's line channels get their `programs` (channel 0 to 15, program 0 to 127), where
+    they do not have them yet."""
 
     bar: Bar
     version: int
     fallback: Bar
     programs: tuple[tuple[int, int], ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class ForgetBars:
+    """To the stage: what it has of these bars is not to be played, the position has been moved since."""
+
+    indices: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)

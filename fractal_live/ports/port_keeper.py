@@ -57,7 +57,8 @@ def no_ports(wake: Callable[[], None], is_realtime: bool, advice: str = "") -> M
 
 
 class PortKeeper:
-    """`open_ports` opens both, or raises PortError; `wake` is called when `take` or `take_replugged` has something.
+    """`open_ports` opens both, or raises PortError; `wake` is called when `take` `take_replugged` or
+    `take_unplugged` has something.
     All but the thread's own methods are for the loop."""
 
     def __init__(self, open_ports: Callable[[], MidiPorts], wake: Callable[[], None]) -> None:
@@ -67,6 +68,7 @@ class PortKeeper:
         self._retired: deque[MidiPorts] = deque()
         self._opened: deque[MidiPorts] = deque(maxlen=1)
         self._replugged: deque[str] = deque(maxlen=8)
+        self._unplugged: deque[str] = deque(maxlen=8)
         self._is_closing = threading.Event()
         self._thread = threading.Thread(target=self._run, name="port-keeper", daemon=True)
 
@@ -92,6 +94,10 @@ class PortKeeper:
         """The name of an output that had gone and is back."""
         return self._replugged.popleft() if self._replugged else None
 
+    def take_unplugged(self) -> str | None:
+        """The name of a port, asked for by name, that has gone."""
+        return self._unplugged.popleft() if self._unplugged else None
+
     def close(self) -> None:
         """Ends the thread. What it opened last and nobody took is closed; the ports in use are not."""
         self._is_closing.set()
@@ -116,10 +122,18 @@ class PortKeeper:
         if ports.is_waiting:
             self._try_to_open()
         else:
-            ports.midi_in.reconnect()
-            if ports.output.reconnect():
+            self._replug(ports.midi_in)
+            if self._replug(ports.output):
                 self._replugged.append(ports.output.name)
                 self._wake()
+
+    def _replug(self, port: MidiOut | JackMidiOut | NoPort | MidiIn | JackMidiIn) -> bool:
+        was_plugged = port.is_plugged
+        is_back = port.reconnect()
+        if was_plugged and not port.is_plugged:
+            self._unplugged.append(port.name)
+            self._wake()
+        return is_back
 
     def _try_to_open(self) -> None:
         try:

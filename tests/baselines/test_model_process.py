@@ -17,7 +17,7 @@ import torch
 from fractal_live.baselines import door
 from fractal_live.music.notes import Bar
 from fractal_live.music.plan import unknown_plan
-from fractal_live.music.request import BarReply, BarRequest, ModelFault, ModelReady, ModelSetup
+from fractal_live.music.request import BarReply, BarRequest, ModelFault, ModelPing, ModelReady, ModelSetup
 
 
 @dataclass
@@ -73,3 +73,15 @@ def test_a_request_it_cannot_answer_does_not_end_it(ours: Connection) -> None:
     assert ours.recv() == ModelFault("bar 7: ZeroDivisionError: in bar 7", 1)
     ours.send(BarRequest(8, version=2))
     assert ours.recv().bar == Bar(8)
+
+
+def test_one_that_takes_the_place_of_another_makes_real_bars_first(ours: Connection) -> None:
+    ours.send(ModelSetup(str(Path("small")), "cpu", 1, is_restart=True))
+    assert ours.recv() == ModelReady("small", "cpu", 1, 0)
+
+
+def test_a_ping_is_answered(ours: Connection) -> None:
+    ours.send(ModelSetup(str(Path("small")), "cpu", 1))
+    assert isinstance(ours.recv(), ModelReady)
+    ours.send(ModelPing())
+    assert ours.recv() == ModelPing()

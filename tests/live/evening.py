@@ -9,12 +9,13 @@ from dataclasses import replace
 import numpy as np
 
 from fractal_live.live.controls import Controls
-from fractal_live.live.planner import Offer, Planner
+from fractal_live.live.planned import Offer
+from fractal_live.live.planner import Planner
 from fractal_live.live.scheduler import BegunBar, Scheduler
 from fractal_live.music.meter import FOUR_FOUR
 from fractal_live.music.notes import Bar, Note
 from fractal_live.music.plan import COLUMN, HIGH, LOW, PLAN_BARS
-from fractal_live.music.request import BarReply, BarRequest
+from fractal_live.music.request import BarReply, BarRequest, InfillReply, InfillRequest
 
 MS = 1_000_000
 BAR_NS = 2_000 * MS  # 4/4 at 120 bpm
@@ -40,6 +41,15 @@ def answer(request: BarRequest, took_ns: int = 100 * MS) -> BarReply:
     return BarReply(Bar(request.index, notes, plan=row, seed=request.seed), plan, request.version, took_ns)
 
 
+def mended(request: InfillRequest, took_ns: int = 100 * MS) -> InfillReply:
+    """The missing bars, each with one note that was not there."""
+    note = Note(0, 30 + request.seed % 7, 60, 99)
+    made = [
+        replace(bar, notes=(note,)) if gone else bar for bar, gone in zip(request.bars, request.is_missing, strict=True)
+    ]
+    return InfillReply(tuple(made), request.version, took_ns)
+
+
 def same(a: BarRequest, b: BarRequest) -> bool:
     """Equal but for the number: they get the same bar."""
     np.testing.assert_array_equal(a.plan, b.plan)
@@ -59,7 +69,9 @@ class Set:
         self.requests: list[BarRequest] = []
         self.sounded: list[BegunBar] = []
         self._took_ns = took_ns
+        self.gaps: list[InfillRequest] = []
         self._answers: list[tuple[int, BarRequest, BarReply]] = []
+        self._mended: list[tuple[int, InfillReply]] = []
         self._now_ns = 0
         self._at_ns = 0  # the position
 
@@ -84,6 +96,12 @@ class Set:
         assert outcome.error is None
         if outcome.changed:
             self._take(self.planner.controls_changed(self.controls.snapshot))
+
+    def freeze(self, bars: int) -> None:
+        self._take(self.planner.freeze(bars))
+
+    def mend(self, low: int, high: int) -> None:
+        self._take(self.planner.mend(low, high))
 
     def start(self) -> None:
         """From the top, as the stage tells it: the bar that begins comes before the news that it rolls."""
@@ -124,8 +142,14 @@ class Set:
                 if offer is not None:
                     self.made(request, reply, offer)
                     self._take([offer])
+            while self._mended and self._mended[0][0] <= self._now_ns:
+                self._take(self.planner.mended(self._mended.pop(0)[1]))
+            self._take(self.planner.insure())
             wish = self.planner.next_request(self.ns_to_next_bar)
-            if wish is not None:
+            if isinstance(wish, InfillRequest):
+                self.gaps.append(wish)
+                self._mended.append((self._now_ns + self._took_ns(), mended(wish)))
+            elif wish is not None:
                 self.asking(wish)
                 self.requests.append(wish)
                 took_ns = self._took_ns()
@@ -151,7 +175,7 @@ class Set:
     def _take(self, offers: list[Offer]) -> None:
         for offer in offers:
             self.taken(offer)
-            self.scheduler.offer(offer.bar, offer.version, offer.fallback)
+            self.scheduler.offer(offer.bar, offer.version, offer.fallback, offer.programs)
 
     def _roll(self) -> None:
         self._play()
@@ -164,7 +188,7 @@ class Set:
         self.scheduler.due(self.tick)
         for begun in self.scheduler.take_begun():
             self.sounded.append(begun)
-            self.planner.bar_began(begun.bar, begun.version, begun.is_fallback)
+            self._take(self.planner.bar_began(begun.bar, begun.version, begun.is_fallback))
             self.controls.playhead_in(begun.bar.index)
             self._take(self.planner.controls_changed(self.controls.snapshot))
 
@@ -192,5 +216,5 @@ def playing(bars: float, **options: Callable[[], int]) -> Set:
 def request_of(planner: Planner, ns_to_next_bar: int | None = None) -> BarRequest:
     """What the planner asks for now; it must ask."""
     request = planner.next_request(ns_to_next_bar)
-    assert request is not None
+    assert isinstance(request, BarRequest)
     return request

@@ -24,7 +24,7 @@ from fractal_live.live.player import RETIME_NS, Event, Player
 from fractal_live.live.scheduler import BegunBar, Scheduler
 from fractal_live.live.transport import Transport
 from fractal_live.music.notes import Bar, Note
-from fractal_live.music.request import BarReply, BarRequest, ModelFault, ModelReady, ModelSetup
+from fractal_live.music.request import BarReply, BarRequest, ModelFault, ModelPing, ModelReady, ModelSetup
 from fractal_live.ports import pipes
 from fractal_live.settings import Machine, Patch, RunSettings
 from tests.live.evening import answer
@@ -34,7 +34,7 @@ SECOND = 1_000 * MS
 HOUR = 3_600 * SECOND
 FIRST_NS = 7_777 * SECOND + 123_456_789
 STAGE_START_NS = SECOND // 2
-MODEL_START_NS = 4 * SECOND
+MODEL_START_NS, SPARE_START_NS = 4 * SECOND, SECOND // 2
 STATE_NS, HEALTH_NS = 400 * MS, 5 * SECOND  # rarer than in truth: it is only read
 LEAST_WAIT_NS = MS // 2
 CLOCK, START, CONTINUE, STOP, SONG_POSITION = 0xF8, 0xFA, 0xFB, 0xFC, 0xF2
@@ -196,18 +196,26 @@ class SimulatedChild:
 
 
 class SimulatedModel(SimulatedChild):
-    """Answers after what `evening.model` says: nanoseconds, or "fault", "never" or "die"."""
+    """Answers after what `evening.model` says: nanoseconds, or "fault", "never" or "die". One that was begun without
+    its setup has it easier then."""
 
-    def __init__(self, evening: Evening, *calls: Any) -> None:
+    def __init__(self, evening: Evening, setup: ModelSetup | None, *calls: Any) -> None:
         super().__init__(evening, *calls, True)
-        evening.later(MODEL_START_NS, self._ready)
+        self.is_stuck = False
+        self._is_restart = setup is None
+        if setup is not None:
+            evening.later(MODEL_START_NS, self._ready)
 
     def _ready(self) -> None:
         if not self.is_gone:
-            self.tell(ModelReady("simulated", "cpu", 1, 50 * MS))
+            self.tell(ModelReady("simulated", "cpu", 1, 0 if self._is_restart else 50 * MS))
 
     def take(self, message: object) -> None:
-        if not isinstance(message, BarRequest):
+        if isinstance(message, ModelSetup):
+            self.evening.later(SPARE_START_NS, self._ready)
+        if isinstance(message, ModelPing) and not self.is_stuck:
+            self.tell(message)
+        if not isinstance(message, BarRequest) or self.is_stuck:
             return
         how = self.evening.model(message)
         if how == "die":
@@ -286,7 +294,9 @@ class SimulatedStage(SimulatedChild):
     def take(self, message: object) -> None:
         now_ns = self.evening.clock.now_ns
         if isinstance(message, pipes.PlayBar):
-            self.scheduler.offer(message.bar, message.version, message.fallback)
+            self.scheduler.offer(message.bar, message.version, message.fallback, message.programs)
+        elif isinstance(message, pipes.ForgetBars):
+            self.scheduler.forget(message.indices)
         elif isinstance(message, pipes.TransportCommand):
             self._obey(message, now_ns)
         elif isinstance(message, pipes.Shutdown):
@@ -543,6 +553,7 @@ class Evening:
         self.daemon.model.start()
         self.daemon.stage.start()
         self._pump()
+        self._ping()
 
     # Its parts.
 
@@ -550,8 +561,8 @@ class Evening:
         self, name: str, entry: str, setup: object, on_message: Callable[[object], None], on_gone: Callable[[], None]
     ) -> SimulatedChild:
         """In place of `Child.start`."""
-        if isinstance(setup, ModelSetup):
-            return SimulatedModel(self, on_message, on_gone)
+        if setup is None or isinstance(setup, ModelSetup):
+            return SimulatedModel(self, setup, on_message, on_gone)
         assert isinstance(setup, pipes.StageSetup)
         return SimulatedStage(self, setup, on_message, on_gone)
 
@@ -602,11 +613,17 @@ class Evening:
             daemon._start_when_ready()
             daemon._watch_children()
             daemon._ask_for_next()
+            daemon._insure()
 
     def _pump(self) -> None:
         self.daemon._wakes.set()
         self._turn()
         self.later(250 * MS, self._pump)
+
+    def _ping(self) -> None:
+        """Rarer than in truth."""
+        self.daemon._ping_model()
+        self.later(SECOND, self._ping)
 
     def advance(self, ns: int) -> None:
         """Lets time pass."""

@@ -1,6 +1,7 @@
 """The controls: values that are kept, clamped or refused, buttons, seeds, and what a patch begins with."""
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -12,6 +13,7 @@ from fractal_live.live.snapshot import GivenCurve
 from fractal_live.music.meter import FOUR_FOUR
 from fractal_live.music.plan import COLUMN
 from fractal_live.music.request import Sampling
+from fractal_live.music.scales import SCALE_NAMES, chord_chroma
 
 
 def test_the_untouched_snapshot_is_the_defaults_of_a_request(controls: Controls) -> None:
@@ -53,7 +55,9 @@ def test_out_of_range_is_clamped_and_said_once_per_control(controls: Controls) -
     assert (controls.accepted, controls.clamped, controls.refused) == (3, 3, 0)
 
 
-@pytest.mark.parametrize("address", sorted(a for a, c in BY_ADDRESS.items() if c.kind != "bang" and c.name != "patch"))
+@pytest.mark.parametrize(
+    "address", sorted(a for a, c in BY_ADDRESS.items() if c.kind != "bang" and c.name not in ("patch", "score"))
+)
 @pytest.mark.parametrize("bad", ["loud", math.nan, -math.inf, b"x", [1.0], 10**400])
 def test_what_is_no_finite_number_is_refused_and_changes_nothing(address: str, bad: object) -> None:
     controls = Controls(seed=7)
@@ -162,8 +166,54 @@ def test_a_reroll_counts_within_its_cycle(controls: Controls) -> None:
 
 
 def test_transport_tempo_is_an_action_within_its_range(controls: Controls) -> None:
-    assert controls.apply("/fractal/transport/tempo", [96]) == Outcome(action="tempo", argument=96.0)
+    assert controls.apply("/fractal/transport/tempo", [96]) == Outcome(action="tempo", argument=96.0, arguments=(96.0,))
     assert controls.apply("/fractal/transport/tempo", [9000.0]).argument == 400.0
+
+
+def test_freeze_and_infill_hand_on_their_bars_and_patch_its_name(controls: Controls) -> None:
+    assert controls.apply("/fractal/freeze", [4.0]) == Outcome(action="freeze", argument=4.0, arguments=(4.0,))
+    assert controls.apply("/fractal/freeze", [0]).arguments == (0.0,)
+    assert controls.apply("/fractal/infill", [2, 3.0]).arguments == (2.0, 3.0)
+    assert controls.apply("/fractal/infill", [2]).error == "/fractal/infill: 1 values; allowed: 2"
+    assert controls.apply("/fractal/patch", ["glass"]) == Outcome(action="patch", name="glass")
+    assert controls.apply("/fractal/score", ["song.mid"]) == Outcome(action="score", name="song.mid")
+
+
+def test_a_chord_a_key_and_a_scale_go_by_their_names(controls: Controls) -> None:
+    assert controls.apply("/fractal/harmony/chord", ["Am"]).changed == ("chroma",)
+    given = controls.snapshot.chroma_of(3, FOUR_FOUR)
+    assert given is not None and np.allclose(given, [chord_chroma("Am")] * 2)
+    assert controls.apply("/fractal/harmony/chord", ["Am", "F", "C", "G"]).changed == ("chroma",)
+    second = controls.snapshot.chroma_of(1, FOUR_FOUR)
+    assert second is not None and np.allclose(second, [chord_chroma("C"), chord_chroma("G")])
+    assert controls.apply("/fractal/harmony/chord", []).changed == ("chroma",)
+    assert controls.snapshot.chroma_of(0, FOUR_FOUR) is None
+    controls.apply("/fractal/harmony/key", ["Eb"])
+    controls.apply("/fractal/harmony/scale", ["minor_pentatonic"])
+    dress = controls.snapshot.dress
+    assert (dress.key, SCALE_NAMES[dress.scale]) == (3, "minor pentatonic")
+    controls.apply("/fractal/harmony/scale", [0.0])
+    assert controls.snapshot.dress.scale == 0
+    assert "dorian" in str(controls.apply("/fractal/harmony/scale", ["dorien"]).error)
+
+
+def test_splits_are_counted_from_one(controls: Controls) -> None:
+    controls.apply("/fractal/split/1/mute", [1])
+    controls.apply("/fractal/split/3/solo", [1.0])
+    controls.apply("/fractal/split/8/level", [0.5])
+    dress = controls.snapshot.dress
+    assert (dress.muted, dress.soloed, dress.levels) == (frozenset({0}), frozenset({2}), (1.0,) * 7 + (0.5,))
+    assert "no such address" in str(controls.apply("/fractal/split/9/mute", [1]).error)
+
+
+def test_another_patch_leaves_nothing_of_the_first_but_the_cycle() -> None:
+    first = Controls({"temperature": 1.7, "chord": ("Am", "F")}, {"density": 9}, seed=4)
+    first.apply("/fractal/split/1/mute", [1])
+    first.apply("/fractal/latent/level0", [2.0])
+    first.apply("/fractal/generate", [99])
+    first.take_patch({"swing": 0.5, "latent": (1.0,)}, {"loudness": 30})
+    other = Controls({"swing": 0.5, "latent": (1.0,)}, {"loudness": 30}, seed=99)
+    assert replace(first.snapshot, version=0) == replace(other.snapshot, version=0)
 
 
 def test_subscribe_hands_on_the_port_it_was_given(controls: Controls) -> None:

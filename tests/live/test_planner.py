@@ -183,12 +183,10 @@ def test_a_fallback_is_the_past_when_it_sounded() -> None:
 
 
 def test_two_fallbacks_in_a_row_are_remembered_as_they_sounded() -> None:
-    """The stage repeats the fallback that it has; the planner recorded the one it would have made next."""
+    """Each is followed by one of its own; the planner recorded another than the stage had."""
     times = iter([100 * MS] * 6 + [4 * BAR_NS])
     evening = playing(10, took_ns=lambda: next(times, 100 * MS))
-    late = [begun.bar for begun in evening.sounded if begun.is_fallback]
-    assert len(late) >= 2
-    assert late[1] == late[0].moved_to(late[1].index)
+    assert sum(begun.is_fallback for begun in evening.sounded) >= 2
     assert evening.requests[-1].past[: len(evening.sounded)] == tuple(evening.heard())
 
 

@@ -175,18 +175,46 @@ def test_port_2_the_stage_itself_goes_on_and_opens_its_ports_again() -> None:
 def test_port_1_a_named_port_that_vanishes_and_returns_is_played_again(midi_api: str) -> None:
     with jack.mortal_server(f"fractal-named-{os.getpid()}"):
         synth = Synth()
-        with stage(pipes.StageSetup("internal", midi_api=midi_api, connect="soft synth")) as daemon:
+        setup = pipes.StageSetup("internal", midi_api=midi_api, connect="soft synth", sends_clock=True)
+        with stage(setup) as daemon:
             assert daemon.hear(pipes.StageReady).output_port == "Soft Synth:midi"
             daemon.send(pipes.PlayBar(Bar(0, (Note(0, 60, 10**6, 80),)), 1, Bar(1)), pipes.TransportCommand("start"))
             wait_for(lambda: ons(synth.messages) == [60], 5, "the note")
             synth.close()
-            time.sleep(1.2)  # it is looked for twice a second
+            assert "Soft Synth:midi has gone" in daemon.hear(pipes.Fault).text, "said at once, not on its return"
+            daemon.news = [news for news in daemon.news if not isinstance(news, pipes.Fault)]
             synth = Synth()
             assert "Soft Synth:midi is back" in daemon.hear(pipes.Fault).text
             wait_for(lambda: 60 in offs(synth.messages) and b"\xb0\x7b\x00" in synth.messages, 5, "the note's end")
             daemon.send(pipes.PlayBar(sixteenths(1), 1, sixteenths(2)), pipes.PlayBar(sixteenths(2), 1, Bar(3)))
             wait_for(lambda: len(ons(synth.messages)) > 3, 8, "music again")
+            assert_told_where_we_are(synth.messages)
         synth.close()
+
+
+def assert_told_where_we_are(messages: list[bytes]) -> None:
+    """Song Position, Continue, and then clocks."""
+    system = [message[0] for message in list(messages) if message[0] >= 0xF0]
+    assert system.count(0xFB) == system.count(0xF2) == 1
+    place = system.index(0xFB)
+    assert system[place - 1] == 0xF2 and system[place + 1] == 0xF8 and 0xFC not in system[place:]
+
+
+@needs_package
+def test_who_plugs_into_our_port_in_the_middle_of_a_set_is_told_where_we_are() -> None:
+    """After a server's death, or a stage's, followers are plugged in again when the port has long been open: they
+    were sent clocks, and never learned that we roll."""
+    with jack.mortal_server(f"fractal-follower-{os.getpid()}"):
+        with stage(pipes.StageSetup("internal", midi_api="jack-native", sends_clock=True)) as daemon:
+            daemon.hear(pipes.StageReady)
+            daemon.send(pipes.TransportCommand("start"))
+            daemon.hear(pipes.BarStarted)
+            for _ in range(2):
+                follower = jack.Listener("fractal-live:output")
+                assert follower.await_that(lambda messages: messages.count(b"\xf8") > 24)
+                assert_told_where_we_are([bytes(message) for message in follower.messages])
+                follower.close()
+                time.sleep(0.1)
 
 
 @pytest.mark.parametrize("midi_api", APIS)
@@ -210,6 +238,7 @@ class Synth:
 
         self.messages: list[bytes] = []
         self._client = rtmidi.MidiIn(rtmidi.API_UNIX_JACK, name="Soft Synth")
+        self._client.ignore_types(timing=False)
         self._client.set_callback(lambda message, data=None: self.messages.append(bytes(message[0])))
         self._client.open_virtual_port("midi")
 
