@@ -1,9 +1,13 @@
+from collections import Counter
+
 import pytest
 
 from fractal_live.live.control_table import (
     BY_ADDRESS,
     BY_NAME,
     CONTROLS,
+    DIMENSION,
+    KEEP,
     PATCH_KEYS,
     PITCH_CLASSES,
     SCHEDULES,
@@ -73,3 +77,22 @@ def test_the_table_shows_every_control() -> None:
     table = table_markdown()
     assert all(f"`{control.address}`" in table for control in CONTROLS)
     assert len(table.splitlines()) == len(CONTROLS) + 2
+
+
+@pytest.mark.parametrize("spelling", ["level0/3", "level03", "level0_3", "level0[3]", "level0_3_", "level0:3"])
+def test_a_dimension_of_the_latent_is_known_by_whatever_becomes_of_its_name_in_a_channel(spelling: str) -> None:
+    assert BY_ADDRESS[f"/fractal/latent/{spelling}"].name == "latent_dim"
+    assert DIMENSION[f"/fractal/latent/{spelling}"] == 3
+
+
+def test_every_dimension_has_spellings_of_its_own() -> None:
+    per_dimension = Counter(DIMENSION.values())
+    assert set(per_dimension) == set(range(16)) and set(per_dimension.values()) == {6}
+
+
+def test_values_may_be_skipped_for_newer_ones_and_what_depends_on_order_may_not() -> None:
+    assert KEEP.keys() == BY_ADDRESS.keys()
+    every = {address for address, kept in KEEP.items() if kept == "every"}
+    assert every == {f"/fractal/latent/{name}" for name in ("glide", "store", "recall", "blend")}
+    presses = {address for address, kept in KEEP.items() if kept == "presses"}
+    assert presses == {control.address for control in CONTROLS if control.kind == "bang"}
