@@ -16,6 +16,8 @@ from fractal_live import feedback
 from fractal_live.dashboard import UPDATES_PER_SECOND, Dashboard, DashboardState, svg_of
 from fractal_live.keeper import Keeper
 from fractal_live.link_leader import LinkLeader
+from fractal_live.live.address_space import Node, address_space
+from fractal_live.live.control_table import KEEP
 from fractal_live.live.controls import Controls, Outcome
 from fractal_live.live.planner import MARGIN_NS, Offer, Planner
 from fractal_live.music.request import BarReply, ModelFault, ModelReady, ModelSetup
@@ -23,7 +25,8 @@ from fractal_live.patch_rack import PatchRack
 from fractal_live.ports import pipes
 from fractal_live.ports.link_sync import LinkError
 from fractal_live.ports.osc_in import OscIn, open_osc_in
-from fractal_live.ports.osc_out import OscOut
+from fractal_live.ports.osc_out import OscOut, Peer
+from fractal_live.ports.osc_query import open_osc_query
 from fractal_live.recording import Recording
 from fractal_live.reporter import Reporter
 from fractal_live.settings import RunSettings, SettingsError
@@ -36,6 +39,9 @@ MODEL_ENTRY = "fractal_live.baselines.door"
 TICK_S = 0.02
 PING_S = 0.2
 STATE_OUT_S = 0.1
+BEAT_OUT_S = 0.05
+AFTER_LINE_S = 0.0005
+HEARTBEAT_S = 1.0
 LINK_S = 0.02
 MODEL_REST_S = 0.25  # after a request it could not answer, which would fail again at once
 MODEL_START_S = 120.0
@@ -63,6 +69,7 @@ class Daemon:
         self.rack = PatchRack(patch, settings.patch_folder)
         self._changing: set[asyncio.Task[None]] = set()
         self.osc_out = OscOut(patch.osc_out)
+        self.feedback = feedback.Feedback(self.osc_out, patch.meter)
         self.osc_in: OscIn | None = None
         self.link: LinkLeader | None = None
         self._plan_bpm = self._planned_bpm()
@@ -109,14 +116,24 @@ class Daemon:
                 self.link = LinkLeader.joined(settings.patch)
             except LinkError as error:
                 raise DaemonError(str(error)) from error
-        transport, self.osc_in = await open_osc_in(self._on_osc, settings.machine.osc_host, settings.machine.osc_port)
+        host, port = settings.machine.osc_host, settings.machine.osc_port
+        transport, self.osc_in = await open_osc_in(
+            self._on_osc, host, port, KEEP, self._on_refusal, settings.patch.osc_time_tags
+        )
+        query: asyncio.Server | None = None
         try:
+            if settings.machine.osc_query_port:
+                query = await open_osc_query(self._address_space, host, settings.machine.osc_query_port, port)
             self.model.start()
             self.stage.start()
             with Dashboard() if settings.shows_dashboard else contextlib.nullcontext() as self._dashboard:
-                await asyncio.gather(self._play(), self._show(), self._ping(), self._tell(), self._keep_link())
+                await asyncio.gather(
+                    self._play(), self._show(), self._ping(), self._tell(), self._tell_beats(), self._keep_link()
+                )
         finally:
             transport.close()
+            if query is not None:
+                query.close()
             await self._leave()
         if self._reason is not None:
             raise self._reason
@@ -206,6 +223,7 @@ class Daemon:
             self.model.began()
             log.info("the model is warm on %s: a bar takes %.0f ms", message.device, message.bar_ns / 1e6)
             self.planner.took_ns.append(message.bar_ns)
+            self.osc_out.send("/fractal/out/state/device", message.device)
         elif isinstance(message, BarReply):
             offer = self.planner.answered(message)
             if offer is not None:
@@ -223,7 +241,7 @@ class Daemon:
         if isinstance(message, pipes.Sounded):
             self._note_sounding(message.message)
             self.recording.recorder.sounded(message.tick, message.message)
-            feedback.tell_note(self.osc_out, message)
+            self.feedback.note(message, self.planner.bars_from)
         elif isinstance(message, pipes.TransportState):
             self._transport_moved(message)
         elif isinstance(message, pipes.BarStarted):
@@ -280,7 +298,7 @@ class Daemon:
         self.controls.playhead_in(message.bar.index)
         self._controls_moved()  # curves are laid anew when the position jumped back
         self.recording.save()
-        feedback.tell_bar(self.osc_out, message.bar.index, self.planner.plan())
+        self.feedback.bar(message.bar, self.planner.plan(), self.controls.snapshot.latent_at(message.bar.index))
         self._follow_plan_tempo()
         self._wakes.set()
 
@@ -306,11 +324,12 @@ class Daemon:
     # The performer.
 
     def _on_osc(self, address: str, arguments: Sequence[object], peer: tuple[str, int]) -> None:
+        self.osc_out.heard(peer)
         outcome = self.controls.apply(address, arguments, time.monotonic_ns())
         shown = " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in arguments[:3])
         self.status.last_osc = f"{address} {shown}".strip()[:70]
         if outcome.error:
-            self.reporter.tell(outcome.error)
+            self.reporter.tell(outcome.error, outcome.about, peer)
         if outcome.changed:
             self._controls_moved()
             if "plan_tempo" in outcome.changed:
@@ -318,6 +337,13 @@ class Daemon:
             self._wakes.set()
         if outcome.action is not None:
             self._act(outcome, peer)
+
+    def _on_refusal(self, kind: str, text: str, peer: Peer | None) -> None:
+        """Something came in that is no OSC, or that we failed to obey."""
+        self.reporter.tell(f"OSC: {text}", f"OSC {kind}", peer)
+
+    def _address_space(self) -> Node:
+        return address_space(self.controls.values())
 
     def _controls_moved(self) -> None:
         for offer in self.planner.controls_changed(self.controls.snapshot):
@@ -329,8 +355,12 @@ class Daemon:
             port = int(argument) if argument else peer[1]
             if not self.osc_out.subscribe(peer[0], port):
                 self.reporter.tell(f"no more subscribers: {peer[0]} port {port} is not told anything")
+        elif action == "unsubscribe":
+            self.osc_out.unsubscribe(peer[0], int(argument) if argument else peer[1])
         elif action == "query":
-            self._tell_state()
+            self._tell_everything(
+                [(peer[0], int(argument))] if argument else self.osc_out.subscribed_by(peer) or [peer]
+            )
         elif action == "patch":
             task = asyncio.get_running_loop().create_task(self._change_patch(outcome.name))
             self._changing.add(task)
@@ -471,15 +501,42 @@ class Daemon:
             await asyncio.sleep(1 / UPDATES_PER_SECOND)
 
     async def _tell(self) -> None:
+        began_s, heartbeats = time.monotonic(), 0
         while not self._over.is_set():
             with self._carrying_on("telling the subscribers"):
                 self._tell_state()
+                if time.monotonic() >= began_s + heartbeats * HEARTBEAT_S:
+                    self.osc_out.send("/fractal/out/heartbeat", heartbeats)
+                    heartbeats += 1
             await asyncio.sleep(STATE_OUT_S)
 
-    def _tell_state(self) -> None:
-        feedback.tell_state(
-            self.osc_out, self.settings.patch.meter, self.status.transport, self.status.health, self.planner.lead_bars
+    async def _tell_beats(self) -> None:
+        """The position, now and then and at every beat. This is for eyes: what is heard is timed by the stage."""
+        latency_ns = round(self.settings.machine.latency_ms * 1e6)
+        while not self._over.is_set():
+            wait_s = BEAT_OUT_S
+            with self._carrying_on("telling the beat"):
+                tick = max(0.0, self.status.tick_at(time.monotonic_ns() - latency_ns))
+                line_tick = self.feedback.position(tick)
+                if self.status.transport.is_rolling:
+                    wait_s = min(wait_s, (line_tick - tick) * self.status.ns_per_tick * 1e-9 + AFTER_LINE_S)
+            await asyncio.sleep(wait_s)
+
+    def _tell_state(self, to: Sequence[Peer] | None = None) -> None:
+        feedback.tell_state(self.osc_out, self.status.transport, self.status.health, self.planner.lead_bars, to)
+
+    def _tell_everything(self, to: Sequence[Peer]) -> None:
+        model, playing = self.status.model, max(0, self.planner.position)
+        self.feedback.settings(
+            self.settings.patch.title,
+            model.device if model is not None else "",
+            self.controls.values(),
+            self.planner.plan(),
+            self.controls.snapshot.latent_at(playing),
+            to,
         )
+        self.osc_out.send("/fractal/out/playing", float(self.status.transport.is_rolling), to=to)
+        self._tell_state(to)
 
 
 def play(settings: RunSettings) -> Daemon:
