@@ -24,7 +24,7 @@ from fractal_live.music.request import BarReply, ModelFault, ModelReady, ModelSe
 from fractal_live.patch_rack import PatchRack
 from fractal_live.ports import pipes
 from fractal_live.ports.link_sync import LinkError
-from fractal_live.ports.osc_in import OscIn, open_osc_in
+from fractal_live.ports.osc_in import OscCounts, OscIn, open_osc_in
 from fractal_live.ports.osc_out import OscOut, Peer
 from fractal_live.ports.osc_query import open_osc_query
 from fractal_live.recording import Recording
@@ -95,6 +95,7 @@ class Daemon:
         self._last_frame: DashboardState | None = None
         self._dashboard: Dashboard | None = None
         self._sounding: set[tuple[int, int]] = set()  # (channel, pitch)
+        self._moved: set[str] = set()  # the controls that this burst has changed
         self._model_rests_until_s = 0.0
         self._watched_s = self._awake_since_s = time.monotonic()
 
@@ -118,7 +119,7 @@ class Daemon:
                 raise DaemonError(str(error)) from error
         host, port = settings.machine.osc_host, settings.machine.osc_port
         transport, self.osc_in = await open_osc_in(
-            self._on_osc, host, port, KEEP, self._on_refusal, settings.patch.osc_time_tags
+            self._obey_osc, host, port, KEEP, self._on_refusal, settings.patch.osc_time_tags, self._after_burst
         )
         query: asyncio.Server | None = None
         try:
@@ -323,20 +324,34 @@ class Daemon:
 
     # The performer.
 
-    def _on_osc(self, address: str, arguments: Sequence[object], peer: tuple[str, int]) -> None:
+    def _on_osc(self, address: str, arguments: Sequence[object], peer: Peer) -> None:
+        """A message by itself."""
+        self._obey_osc(address, arguments, peer)
+        self._after_burst()
+
+    def _obey_osc(self, address: str, arguments: Sequence[object], peer: Peer) -> None:
+        """One message of a burst. What its values mean for the coming bars is seen to before something is done, and
+        else when the burst is over: not a hundred times for a hundred values."""
         self.osc_out.heard(peer)
         outcome = self.controls.apply(address, arguments, time.monotonic_ns())
         shown = " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in arguments[:3])
         self.status.last_osc = f"{address} {shown}".strip()[:70]
         if outcome.error:
             self.reporter.tell(outcome.error, outcome.about, peer)
-        if outcome.changed:
-            self._controls_moved()
-            if "plan_tempo" in outcome.changed:
-                self._follow_plan_tempo()
-            self._wakes.set()
+        self._moved.update(outcome.changed)
         if outcome.action is not None:
+            self._after_burst()
             self._act(outcome, peer)
+
+    def _after_burst(self) -> None:
+        if not self._moved:
+            return
+        moved, self._moved = self._moved, set()
+        with self._carrying_on("obeying OSC"):
+            self._controls_moved()
+            if "plan_tempo" in moved:
+                self._follow_plan_tempo()
+        self._wakes.set()
 
     def _on_refusal(self, kind: str, text: str, peer: Peer | None) -> None:
         """Something came in that is no OSC, or that we failed to obey."""
@@ -387,7 +402,9 @@ class Daemon:
             self._send_offer(offer)
         self._controls_moved()
         for host, port in patch.osc_out:
-            self.osc_out.subscribe(host, port)
+            self.osc_out.add_resident(host, port)
+        if self.osc_in is not None:
+            self.osc_in.obeys_time_tags = patch.osc_time_tags
         self.recording.recorder.mark(self._tick_now(), f"patch {patch.title}")
         self.osc_out.send("/fractal/out/patch", patch.title)
         self._wakes.set()
@@ -523,12 +540,14 @@ class Daemon:
             await asyncio.sleep(wait_s)
 
     def _tell_state(self, to: Sequence[Peer] | None = None) -> None:
-        feedback.tell_state(self.osc_out, self.status.transport, self.status.health, self.planner.lead_bars, to)
+        counts = self.osc_in.counts if self.osc_in is not None else OscCounts()
+        status, lead_bars = self.status, self.planner.lead_bars
+        feedback.tell_state(self.osc_out, status.transport, status.health, lead_bars, counts, to)
 
     def _tell_everything(self, to: Sequence[Peer]) -> None:
         model, playing = self.status.model, max(0, self.planner.position)
         self.feedback.settings(
-            self.settings.patch.title,
+            self.status.title,
             model.device if model is not None else "",
             self.controls.values(),
             self.planner.plan(),

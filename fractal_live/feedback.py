@@ -14,6 +14,7 @@ from fractal_live.music.harmony import chroma_of_bar
 from fractal_live.music.meter import PPQN, TICKS_PER_STEP, Meter, step_at
 from fractal_live.music.notes import Bar, Note
 from fractal_live.music.plan import ATTRIBUTES, PlanTable
+from fractal_live.ports.osc_in import OscCounts
 from fractal_live.ports.osc_out import OscOut, Peer
 from fractal_live.ports.pipes import Sounded, StageHealth, TransportState
 
@@ -29,24 +30,24 @@ class NoteLengths:
     """How long the notes last that are struck now, read in the bars they belong to."""
 
     def __init__(self) -> None:
-        self._bars: dict[int, dict[int, list[Note]]] = {}  # bar index, pitch
+        self._bars: dict[int, dict[tuple[int, int], list[Note]]] = {}  # bar index, (channel, pitch)
 
     def knows(self, bar_index: int) -> bool:
         return bar_index in self._bars
 
     def learn(self, bar: Bar) -> None:
         """A bar as it sounds, in the place of an earlier version."""
-        by_pitch: dict[int, list[Note]] = {}
+        by_voice: dict[tuple[int, int], list[Note]] = {}
         for note in bar.notes:
-            by_pitch.setdefault(note.pitch, []).append(note)
+            by_voice.setdefault((note.channel, note.pitch), []).append(note)
         self._bars.pop(bar.index, None)
-        self._bars[bar.index] = by_pitch
+        self._bars[bar.index] = by_voice
         while len(self._bars) > BARS_REMEMBERED:
             del self._bars[next(iter(self._bars))]
 
-    def beats_of(self, bar_index: int, onset_tick: int, pitch: int) -> float:
+    def beats_of(self, bar_index: int, onset_tick: int, voice: tuple[int, int]) -> float:
         """The length in beats of the note struck there (or within a step of it); a step where nothing is known."""
-        notes = self._bars.get(bar_index, {}).get(pitch, [])
+        notes = self._bars.get(bar_index, {}).get(voice, [])
         near = min(notes, key=lambda note: abs(note.onset_tick - onset_tick), default=None)
         if near is None or abs(near.onset_tick - onset_tick) > TICKS_PER_STEP:
             return TICKS_PER_STEP / PPQN
@@ -67,17 +68,19 @@ class Feedback:
         """A note as it sounds: pitch, velocity, duration in beats (both 0 when it ends), channel 1 to 16.
         `bars(index, count)` are asked for where the bar of a note has not begun: its first notes may be a little
         early."""
+        if sounded.message[0] & 0xF0 not in (NOTE_OFF, NOTE_ON):
+            return
         status, pitch, velocity = sounded.message
-        channel = (status & 0x0F) + 1
+        channel = status & 0x0F
         if status & 0xF0 == NOTE_ON and velocity > 0:
             bar_index, onset_tick = self._meter.bar_at(sounded.tick)
             if not self._lengths.knows(bar_index):
                 for bar in bars(bar_index, 1):
                     self._lengths.learn(bar)
-            beats = self._lengths.beats_of(bar_index, onset_tick, pitch)
-            self._osc_out.send("/fractal/out/note", pitch, velocity, beats, channel)
-        elif status & 0xF0 in (NOTE_OFF, NOTE_ON):
-            self._osc_out.send("/fractal/out/note", pitch, 0, 0.0, channel)
+            beats = self._lengths.beats_of(bar_index, onset_tick, (channel, pitch))
+            self._osc_out.send("/fractal/out/note", pitch, velocity, beats, channel + 1)
+        else:
+            self._osc_out.send("/fractal/out/note", pitch, 0, 0.0, channel + 1)
 
     def bar(self, bar: Bar, plan: PlanTable, latent: Sequence[float]) -> None:
         """A bar has begun."""
@@ -147,9 +150,17 @@ def tell_chroma(osc_out: OscOut, bar: Bar, half: int, to: Receivers = None) -> N
 
 
 def tell_state(
-    osc_out: OscOut, transport: TransportState, health: StageHealth, lead_bars: int, to: Receivers = None
+    osc_out: OscOut,
+    transport: TransportState,
+    health: StageHealth,
+    lead_bars: int,
+    counts: OscCounts,
+    to: Receivers = None,
 ) -> None:
-    """Health; meant for about ten times a second."""
+    """Health, and how much OSC has come in; meant for about ten times a second."""
+    osc_out.send("/fractal/out/state/osc_datagrams", counts.datagrams, to=to)
+    osc_out.send("/fractal/out/state/osc_messages", counts.messages, to=to)
+    osc_out.send("/fractal/out/state/osc_refused", sum(counts.refused.values()), to=to)
     osc_out.send("/fractal/out/state/lead", lead_bars, to=to)
     osc_out.send("/fractal/out/state/underruns", health.underruns, to=to)
     osc_out.send("/fractal/out/state/lateness_ms", health.lateness_p99_ns / 1e6, to=to)

@@ -1,5 +1,6 @@
 """What subscribers are told, message by message."""
 
+from collections import Counter
 from collections.abc import Iterator
 
 import numpy as np
@@ -9,6 +10,7 @@ from fractal_live.feedback import Feedback, tell_bar, tell_plan, tell_state
 from fractal_live.music.meter import Meter
 from fractal_live.music.notes import Bar, Note
 from fractal_live.music.plan import unknown_plan
+from fractal_live.ports.osc_in import OscCounts
 from fractal_live.ports.osc_out import OscOut
 from fractal_live.ports.pipes import Sounded, StageHealth, TransportState
 
@@ -47,7 +49,9 @@ def none(index: int, count: int) -> tuple[Bar, ...]:
 
 def test_a_note_is_told_with_its_length_in_beats_and_its_end_with_none(ear: Ear) -> None:
     feedback = Feedback(ear, FOUR)
-    feedback.bar(bar_of(3, Note(0, 60, 240, 90), Note(480, 60, 960, 80)), unknown_plan(), LATENT)
+    feedback.bar(
+        bar_of(3, Note(0, 60, 240, 90, 1), Note(480, 60, 100, 80), Note(480, 60, 960, 80, 1)), unknown_plan(), LATENT
+    )
     ear.told.clear()
     for tick, message in (
         (0, b"\x91\x3c\x5a"),
@@ -57,6 +61,7 @@ def test_a_note_is_told_with_its_length_in_beats_and_its_end_with_none(ear: Ear)
     ):
         feedback.note(Sounded(3 * 1920 + tick, message), none)
     feedback.note(Sounded(0, b"\xb0\x7b\x00"), none)
+    feedback.note(Sounded(0, b"\xc0\x05"), none)
     assert ear.told == [
         ("note", 60, 90, 0.5, 2),
         ("note", 60, 0, 0.0, 2),
@@ -155,5 +160,12 @@ def test_an_asker_is_told_patch_device_controls_bar_and_plan(ear: Ear) -> None:
 
 
 def test_the_state_is_one_value_each(ear: Ear) -> None:
-    tell_state(ear, TransportState(True, 0, 96.0, True, 0), StageHealth(0, 1_500_000, 0, 2, 0, 0, 0), 3)
-    assert ear.told == [("state/lead", 3), ("state/underruns", 2), ("state/lateness_ms", 1.5), ("state/tempo", 96.0)]
+    counts = OscCounts(5, 40, Counter(types=2, size=1))
+    tell_state(ear, TransportState(True, 0, 96.0, True, 0), StageHealth(0, 1_500_000, 0, 2, 0, 0, 0), 3, counts)
+    assert ear.told[:3] == [("state/osc_datagrams", 5), ("state/osc_messages", 40), ("state/osc_refused", 3)]
+    assert ear.told[3:] == [
+        ("state/lead", 3),
+        ("state/underruns", 2),
+        ("state/lateness_ms", 1.5),
+        ("state/tempo", 96.0),
+    ]

@@ -239,9 +239,7 @@ PATCH_KEYS: tuple[str, ...] = tuple(
     for control in CONTROLS
     if control.group not in ("plan", "split", "action") and control.kind != "slots" and control.name != "latent_dim"
 )
-DIMENSION: dict[str, int] = {
-    f"/fractal/latent/level0{spelling}": i for i in range(LATENT_DIMS) for spelling in (f"/{i}", *_as_channel(i))
-}
+DIMENSION: dict[str, int] = {f"/fractal/latent/level0/{i}": i for i in range(LATENT_DIMS)}
 SPLIT: dict[str, tuple[Control, int]] = {
     control.address.replace("<i>", str(i + 1)): (control, i)
     for control in CONTROLS
@@ -255,7 +253,13 @@ BY_ADDRESS: dict[str, Control] = {
     **{address: BY_NAME["latent_dim"] for address in DIMENSION},
     **{address: control for address, (control, _) in SPLIT.items()},
 }
+ALIASES: dict[str, str] = {
+    f"/fractal/latent/level0{spelling}": address for address, i in DIMENSION.items() for spelling in _as_channel(i)
+}
+"""Other spellings of an address."""
+
 KEEP: dict[str, Keep] = {address: _kept(control) for address, control in BY_ADDRESS.items()}
+KEEP |= {alias: KEEP[address] for alias, address in ALIASES.items()}
 """What is to be obeyed of a burst of messages: of a value the newest, of a button all but repeated releases, and of
 what depends on the values before it, or says what the next ones mean, everything."""
 

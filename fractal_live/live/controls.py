@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fractal_live.live.control_table import (
+    ALIASES,
     BY_ADDRESS,
     BY_NAME,
     CONTROLS,
@@ -163,6 +164,7 @@ class Controls:
     def apply(self, address: str, arguments: Sequence[object], now_ns: int | None = None) -> Outcome:
         """Obeys one message. `arguments` are int, float, bool or None (left out). Never raises. With
         `now_ns` (monotonic) a button that repeats its press every frame acts once."""
+        address = ALIASES.get(address, address)
         control = BY_ADDRESS.get(address)
         try:
             if control is None:
@@ -310,8 +312,8 @@ class Controls:
             if abs(number) < 0.5:
                 self._pressed.pop(control.name, None)
                 return NOTHING
-            # To subscribe twice is to subscribe once; and it may be somebody else.
-            if control.name not in ("subscribe", "unsubscribe") and self._is_held(control.name, number, now_ns):
+            # A port is no button: the same one may be somebody else's.
+            if control.unit != "port" and self._is_held(control.name, number, now_ns):
                 return NOTHING
             if control.unit and round(number) != 1:
                 values, error = self._in_range(control, control.address, [float(round(number))])

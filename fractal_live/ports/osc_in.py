@@ -29,10 +29,11 @@ RECEIVE_BUFFER_BYTES = 4 << 20
 LARGEST_DATAGRAM_BYTES = 1 << 16
 
 TURN_S = 0.004
-"""So long a burst is read before others on the event loop have their turn; the rest waits in the socket."""
+"""So long a burst is read before others on the event loop have their turn."""
 
+LONGEST_BURST_S = 0.02
 MOST_AT_ONCE = 512
-"""So many messages that must all be obeyed are taken in one turn."""
+"""A burst that does not end is obeyed after this time, or when so many of its messages count."""
 
 BUNDLE_HEAD = b"#bundle\0"
 BUNDLE_HEAD_BYTES = 16
@@ -91,24 +92,27 @@ class OscIn(asyncio.DatagramProtocol):
         on_refusal: Refusals | None = None,
         obeys_time_tags: bool = False,
         clock: Callable[[], float] = time.time,
+        after_burst: Callable[[], None] | None = None,
     ) -> None:
         """`keep`: what is kept of a burst, by address; None: everything. A newest value that is then refused leaves
         the one from before the burst. `on_refusal(kind, text, peer)` hears what was no OSC, `peer` None where it had
         no sender. `obeys_time_tags`: a bundle that is dated up to a quarter of a second ahead of `clock` (Unix
-        seconds) is obeyed at its time; all others at once."""
+        seconds) is obeyed at its time; all others at once. `after_burst` is called when all messages that came in one
+        breath were handed on; it must not raise."""
         self.counts = OscCounts()
         self._handler = handler
         self._known: Container[str] = keep if keep is not None else ()
         self._burst = Burst(keep)
         self._on_refusal = on_refusal
-        self._obeys_time_tags = obeys_time_tags
+        self.obeys_time_tags = obeys_time_tags
         self._clock = clock
+        self._after_burst = after_burst
         self._later: list[tuple[float, int, bytes, Peer]] = []  # a heap of (when, serial, message, peer)
         self._dated = 0
         self._alarm: asyncio.TimerHandle | None = None
         self._loop: asyncio.AbstractEventLoop | None = None  # while it listens
         self._listener: socket.socket | None = None
-        self._buffer = bytearray(LARGEST_DATAGRAM_BYTES)
+        self._burst_ends_s: float | None = None  # while one is read
 
     def drains(self, listener: socket.socket) -> None:
         """From now on what else waits in this socket is taken at once, whenever something comes."""
@@ -118,11 +122,8 @@ class OscIn(asyncio.DatagramProtocol):
         self._loop = asyncio.get_running_loop()
 
     def datagram_received(self, data: bytes, addr: tuple[str | object, int]) -> None:
-        ends_s = time.perf_counter() + TURN_S
         self._take(data, (str(addr[0]), int(addr[1])))
-        while time.perf_counter() < ends_s and len(self._burst) < MOST_AT_ONCE and self._take_waiting():
-            pass
-        self._obey()
+        self._read_on()
 
     def error_received(self, exc: Exception) -> None:
         self._refuse("socket", str(exc))
@@ -146,24 +147,42 @@ class OscIn(asyncio.DatagramProtocol):
             self._burst.add(message, peer)
         self._obey()
 
+    def _read_on(self) -> None:
+        """Reads what waits in the socket; obeys it when nothing is left, or when it has been read for long enough."""
+        turn_ends_s = (now_s := time.perf_counter()) + TURN_S
+        if self._burst_ends_s is None:
+            self._burst_ends_s = now_s + LONGEST_BURST_S
+        while self._take_waiting():
+            now_s = time.perf_counter()
+            if now_s >= self._burst_ends_s or len(self._burst) >= MOST_AT_ONCE:
+                break
+            if now_s >= turn_ends_s and self._loop is not None:
+                self._loop.call_soon(self._read_on)
+                return
+        self._burst_ends_s = None
+        self._obey()
+
     def _take_waiting(self) -> bool:
         if self._listener is None:
             return False
         try:
-            size, peer = self._listener.recvfrom_into(self._buffer)
+            datagram, peer = self._listener.recvfrom(LARGEST_DATAGRAM_BYTES)
         except (BlockingIOError, InterruptedError):
             return False
         except OSError as error:
             self._refuse("socket", str(error))
             return False
-        self._take(bytes(memoryview(self._buffer)[:size]), peer)
+        self._take(datagram, peer)
         return True
 
     def _take(self, datagram: bytes, peer: Peer) -> None:
         self.counts.datagrams += 1
         add = self._burst.add
+        if not datagram.startswith(BUNDLE_HEAD):
+            add(datagram, peer)
+            return
         try:
-            if self._obeys_time_tags:
+            if self.obeys_time_tags:
                 for tag, element in elements(datagram):
                     if not self._is_kept_for_later(tag, element, peer):
                         add(element, peer)
@@ -186,6 +205,8 @@ class OscIn(asyncio.DatagramProtocol):
         void = burst.superseded
         for message, peer in burst.take():
             self._receive_message(message, peer)
+        if self._after_burst is not None:
+            self._after_burst()
         self.counts.messages += void
         burst.superseded -= void
         if burst.unknown:
@@ -309,13 +330,14 @@ async def open_osc_in(
     keep: Mapping[str, Keep] | None = None,
     on_refusal: Refusals | None = None,
     obeys_time_tags: bool = False,
+    after_burst: Callable[[], None] | None = None,
 ) -> tuple[asyncio.DatagramTransport, OscIn]:
     """Listens on a UDP port (0: any free one) until the transport is closed; for the rest see OscIn. Raises
     OscPortError when the port cannot be had."""
     listener = bound_socket(host, port)
     try:
         transport, protocol = await asyncio.get_running_loop().create_datagram_endpoint(
-            lambda: OscIn(handler, keep, on_refusal, obeys_time_tags), sock=listener
+            lambda: OscIn(handler, keep, on_refusal, obeys_time_tags, after_burst=after_burst), sock=listener
         )
     except BaseException:
         listener.close()

@@ -37,12 +37,16 @@ class OscOut:
         self._socket: socket.socket | None = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.setblocking(False)
         for host, port in residents:
-            if self.subscribe(host, port):
-                self._residents.add((_numeric(host), port))
+            self.add_resident(host, port)
 
     @property
     def subscribers(self) -> tuple[Peer, ...]:
         return tuple(self._subscribers)
+
+    def add_resident(self, host: str, port: int) -> None:
+        """A receiver that stays."""
+        if self.subscribe(host, port):
+            self._residents.add((_numeric(host), port))
 
     def subscribe(self, host: str, port: int) -> bool:
         """Adds a receiver, or hears from it again; false when there is no room or the address cannot be one. `host`

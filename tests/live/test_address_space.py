@@ -2,7 +2,7 @@ from collections.abc import Iterator
 from typing import Any
 
 from fractal_live.live.address_space import address_space
-from fractal_live.live.control_table import CONTROLS
+from fractal_live.live.control_table import BY_ADDRESS
 from fractal_live.live.controls import Controls
 
 
@@ -19,8 +19,7 @@ def by_path(controls: Controls) -> dict[str, dict[str, Any]]:
 
 def test_every_address_of_the_table_is_there_once() -> None:
     found = [node["FULL_PATH"] for node in methods(address_space(Controls().values()))]
-    table = {control.address for control in CONTROLS if control.name != "latent_dim"}
-    assert sorted(found) == sorted(table | {f"/fractal/latent/level0/{number}" for number in range(16)})
+    assert sorted(found) == sorted(BY_ADDRESS)
 
 
 def test_a_number_has_its_type_range_and_value() -> None:
@@ -41,6 +40,12 @@ def test_a_vector_has_a_range_for_each_of_its_values() -> None:
     assert latent["VALUE"] == [0.5, -1.0, *[0.0] * 14]
     assert nodes["/fractal/latent/level0/1"]["VALUE"] == [-1.0]
     assert nodes["/fractal/harmony/chroma"]["TYPE"] == "f" * 12
+
+
+def test_names_that_have_numbers_are_told_as_these_and_others_as_text() -> None:
+    nodes = by_path(Controls({"key": "D"}))
+    assert (nodes["/fractal/harmony/key"]["TYPE"], nodes["/fractal/harmony/key"]["VALUE"]) == ("i", [2])
+    assert (nodes["/fractal/patch"]["TYPE"], nodes["/fractal/patch"]["ACCESS"]) == ("s", 2)
 
 
 def test_what_is_not_held_has_no_value_and_a_button_cannot_be_read() -> None:

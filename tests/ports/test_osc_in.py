@@ -445,6 +445,14 @@ def test_a_known_address_may_look_like_a_pattern() -> None:
     assert heard.refused == {"address": 1}
 
 
+def test_the_end_of_a_burst_is_told_after_its_messages() -> None:
+    told: list[str] = []
+    osc = OscIn(lambda address, arguments, peer: told.append(address), KEEP, after_burst=lambda: told.append("over"))
+    osc.receive(bundle(message("/fractal/param/cfg", 1.0), message("/fractal/param/cfg", 2.0)), PEER)
+    osc.receive(message("/fractal/panic"), PEER)
+    assert told == ["/fractal/param/cfg", "over", "/fractal/panic", "over"]
+
+
 async def sent_at_once(datagrams: list[bytes], end: str, **options: Any) -> tuple[Heard, OscCounts]:
     """All datagrams wait in the socket before the loop first looks."""
     heard, over = Heard(), asyncio.Event()
