@@ -62,6 +62,7 @@ def run(
     connect: Annotated[str | None, typer.Option(help="Play into this existing MIDI output instead.")] = None,
     clock_port: Annotated[str | None, typer.Option(help="Follow the clock of this existing MIDI input.")] = None,
     osc_port: Annotated[int | None, typer.Option(min=1, max=65535, help="UDP port for OSC.")] = None,
+    osc_query_port: Annotated[int | None, typer.Option(min=0, max=65535, help="TCP port for OSCQuery; 0: off.")] = None,
     tempo: Annotated[float | None, typer.Option(min=20, max=400, help="Own tempo in bpm.")] = None,
     dashboard: Annotated[bool, typer.Option(help="Show the dashboard.")] = True,
     picture: Annotated[Path | None, typer.Option(help="Draw the last frame of the dashboard here (.svg).")] = None,
@@ -80,6 +81,7 @@ def run(
         "connect": connect,
         "clock_port": clock_port,
         "osc_port": osc_port,
+        "osc_query_port": osc_query_port,
         "device": one_of("--device", device, DEVICES) if device else None,
     }
     machine = replace(machine, **{key: value for key, value in given.items() if value is not None})

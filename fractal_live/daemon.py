@@ -17,6 +17,8 @@ from fractal_live import feedback
 from fractal_live.dashboard import UPDATES_PER_SECOND, Dashboard, DashboardState, svg_of
 from fractal_live.keeper import Keeper
 from fractal_live.link_leader import LinkLeader
+from fractal_live.live.address_space import Node, address_space
+from fractal_live.live.control_table import KEEP
 from fractal_live.live.controls import Controls, Outcome
 from fractal_live.live.planned import Offer
 from fractal_live.live.planner import MARGIN_NS, Planner
@@ -26,8 +28,9 @@ from fractal_live.music.request import BarReply, InfillReply, ModelFault, ModelP
 from fractal_live.patch_rack import PatchRack
 from fractal_live.ports import pipes
 from fractal_live.ports.link_sync import LinkError
-from fractal_live.ports.osc_in import OscIn, open_osc_in
-from fractal_live.ports.osc_out import OscOut
+from fractal_live.ports.osc_in import OscCounts, OscIn, open_osc_in
+from fractal_live.ports.osc_out import OscOut, Peer
+from fractal_live.ports.osc_query import open_osc_query
 from fractal_live.processes import free_mb
 from fractal_live.recording import Recording
 from fractal_live.reporter import Reporter
@@ -41,6 +44,9 @@ MODEL_ENTRY = "fractal_live.baselines.door"
 TICK_S = 0.02
 PING_S = 0.2
 STATE_OUT_S = 0.1
+BEAT_OUT_S = 0.05
+AFTER_LINE_S = 0.0005
+HEARTBEAT_S = 1.0
 LINK_S = 0.02
 INSURE_S = 0.1  # between two looks at whether what plays without the model fits the controls
 MODEL_REST_S = 0.25  # after a request it could not answer, which would fail again at once
@@ -71,6 +77,7 @@ class Daemon:
         self.rack = PatchRack(patch, settings.patch_folder)
         self._changing: set[asyncio.Task[None]] = set()
         self.osc_out = OscOut(patch.osc_out)
+        self.feedback = feedback.Feedback(self.osc_out, patch.meter)
         self.osc_in: OscIn | None = None
         self.link: LinkLeader | None = None
         self._plan_bpm = self._planned_bpm()
@@ -96,6 +103,7 @@ class Daemon:
         self._last_frame: DashboardState | None = None
         self._dashboard: Dashboard | None = None
         self._sounding: set[tuple[int, int]] = set()  # (channel, pitch)
+        self._moved: set[str] = set()  # the controls that this burst has changed
         self._model_rests_until_s = self._insured_until_s = 0.0
         self._spare_wanted_s = math.inf
         self._watched_s = self._awake_since_s = time.monotonic()
@@ -118,14 +126,24 @@ class Daemon:
                 self.link = LinkLeader.joined(settings.patch)
             except LinkError as error:
                 raise DaemonError(str(error)) from error
-        transport, self.osc_in = await open_osc_in(self._on_osc, settings.machine.osc_host, settings.machine.osc_port)
+        host, port = settings.machine.osc_host, settings.machine.osc_port
+        transport, self.osc_in = await open_osc_in(
+            self._obey_osc, host, port, KEEP, self._on_refusal, settings.patch.osc_time_tags, self._after_burst
+        )
+        query: asyncio.Server | None = None
         try:
+            if settings.machine.osc_query_port:
+                query = await open_osc_query(self._address_space, host, settings.machine.osc_query_port, port)
             self.model.start()
             self.stage.start()
             with Dashboard() if settings.shows_dashboard else contextlib.nullcontext() as self._dashboard:
-                await asyncio.gather(self._play(), self._show(), self._ping(), self._tell(), self._keep_link())
+                await asyncio.gather(
+                    self._play(), self._show(), self._ping(), self._tell(), self._tell_beats(), self._keep_link()
+                )
         finally:
             transport.close()
+            if query is not None:
+                query.close()
             await self._leave()
         if self._reason is not None:
             raise self._reason
@@ -232,7 +250,7 @@ class Daemon:
         if isinstance(message, pipes.Sounded):
             self._note_sounding(message.message)
             self.recording.recorder.sounded(message.tick, message.message)
-            feedback.tell_note(self.osc_out, message)
+            self.feedback.note(message, self.planner.bars_from)
         elif isinstance(message, pipes.TransportState):
             self._transport_moved(message)
         elif isinstance(message, pipes.BarStarted):
@@ -247,6 +265,7 @@ class Daemon:
     def _model_is_ready(self, message: ModelReady) -> None:
         self.status.model = message
         self.model.began()
+        self.osc_out.send("/fractal/out/state/device", message.device)
         self._spare_wanted_s = time.monotonic() + SPARE_AFTER_S
         if message.bar_ns:
             log.info("the model is warm on %s: a bar takes %.0f ms", message.device, message.bar_ns / 1e6)
@@ -303,7 +322,7 @@ class Daemon:
         self.controls.playhead_in(message.bar.index)
         self._controls_moved()  # curves are laid anew when the position jumped back
         self.recording.save()
-        feedback.tell_bar(self.osc_out, message.bar.index, self.planner.plan())
+        self.feedback.bar(message.bar, self.planner.plan(), self.controls.snapshot.latent_at(message.bar.index))
         self._follow_plan_tempo()
         self._wakes.set()
 
@@ -334,19 +353,41 @@ class Daemon:
 
     # The performer.
 
-    def _on_osc(self, address: str, arguments: Sequence[object], peer: tuple[str, int]) -> None:
+    def _on_osc(self, address: str, arguments: Sequence[object], peer: Peer) -> None:
+        """A message by itself."""
+        self._obey_osc(address, arguments, peer)
+        self._after_burst()
+
+    def _obey_osc(self, address: str, arguments: Sequence[object], peer: Peer) -> None:
+        """One message of a burst. What its values mean for the coming bars is seen to before something is done, and
+        else when the burst is over: not a hundred times for a hundred values."""
+        self.osc_out.heard(peer)
         outcome = self.controls.apply(address, arguments, time.monotonic_ns())
         shown = " ".join(f"{value:g}" if isinstance(value, float) else str(value) for value in arguments[:3])
         self.status.last_osc = f"{address} {shown}".strip()[:70]
         if outcome.error:
-            self.reporter.tell(outcome.error)
-        if outcome.changed:
-            self._controls_moved()
-            if "plan_tempo" in outcome.changed:
-                self._follow_plan_tempo()
-            self._wakes.set()
+            self.reporter.tell(outcome.error, outcome.about, peer)
+        self._moved.update(outcome.changed)
         if outcome.action is not None:
+            self._after_burst()
             self._act(outcome, peer)
+
+    def _after_burst(self) -> None:
+        if not self._moved:
+            return
+        moved, self._moved = self._moved, set()
+        with self._carrying_on("obeying OSC"):
+            self._controls_moved()
+            if "plan_tempo" in moved:
+                self._follow_plan_tempo()
+        self._wakes.set()
+
+    def _on_refusal(self, kind: str, text: str, peer: Peer | None) -> None:
+        """Something came in that is no OSC, or that we failed to obey."""
+        self.reporter.tell(f"OSC: {text}", f"OSC {kind}", peer)
+
+    def _address_space(self) -> Node:
+        return address_space(self.controls.values())
 
     def _controls_moved(self) -> None:
         for offer in self.planner.controls_changed(self.controls.snapshot):
@@ -358,8 +399,12 @@ class Daemon:
             port = int(argument) if argument else peer[1]
             if not self.osc_out.subscribe(peer[0], port):
                 self.reporter.tell(f"no more subscribers: {peer[0]} port {port} is not told anything")
+        elif action == "unsubscribe":
+            self.osc_out.unsubscribe(peer[0], int(argument) if argument else peer[1])
         elif action == "query":
-            self._tell_state()
+            self._tell_everything(
+                [(peer[0], int(argument))] if argument else self.osc_out.subscribed_by(peer) or [peer]
+            )
         elif action in ("patch", "score"):
             change = self._change_patch if action == "patch" else self._follow_score
             task = asyncio.get_running_loop().create_task(change(outcome.name))
@@ -390,7 +435,9 @@ class Daemon:
             self._send_offer(offer)
         self._controls_moved()
         for host, port in patch.osc_out:
-            self.osc_out.subscribe(host, port)
+            self.osc_out.add_resident(host, port)
+        if self.osc_in is not None:
+            self.osc_in.obeys_time_tags = patch.osc_time_tags
         self.recording.recorder.mark(self._tick_now(), f"patch {patch.title}")
         self.osc_out.send("/fractal/out/patch", patch.title)
         self._wakes.set()
@@ -552,15 +599,44 @@ class Daemon:
             await asyncio.sleep(1 / UPDATES_PER_SECOND)
 
     async def _tell(self) -> None:
+        began_s, heartbeats = time.monotonic(), 0
         while not self._over.is_set():
             with self._carrying_on("telling the subscribers"):
                 self._tell_state()
+                if time.monotonic() >= began_s + heartbeats * HEARTBEAT_S:
+                    self.osc_out.send("/fractal/out/heartbeat", heartbeats)
+                    heartbeats += 1
             await asyncio.sleep(STATE_OUT_S)
 
-    def _tell_state(self) -> None:
-        feedback.tell_state(
-            self.osc_out, self.settings.patch.meter, self.status.transport, self.status.health, self.planner.lead_bars
+    async def _tell_beats(self) -> None:
+        """The position, now and then and at every beat. This is for eyes: what is heard is timed by the stage."""
+        latency_ns = round(self.settings.machine.latency_ms * 1e6)
+        while not self._over.is_set():
+            wait_s = BEAT_OUT_S
+            with self._carrying_on("telling the beat"):
+                tick = max(0.0, self.status.tick_at(time.monotonic_ns() - latency_ns))
+                line_tick = self.feedback.position(tick)
+                if self.status.transport.is_rolling:
+                    wait_s = min(wait_s, (line_tick - tick) * self.status.ns_per_tick * 1e-9 + AFTER_LINE_S)
+            await asyncio.sleep(wait_s)
+
+    def _tell_state(self, to: Sequence[Peer] | None = None) -> None:
+        counts = self.osc_in.counts if self.osc_in is not None else OscCounts()
+        status, lead_bars = self.status, self.planner.lead_bars
+        feedback.tell_state(self.osc_out, status.transport, status.health, lead_bars, counts, to)
+
+    def _tell_everything(self, to: Sequence[Peer]) -> None:
+        model, playing = self.status.model, max(0, self.planner.position)
+        self.feedback.settings(
+            self.status.title,
+            model.device if model is not None else "",
+            self.controls.values(),
+            self.planner.plan(),
+            self.controls.snapshot.latent_at(playing),
+            to,
         )
+        self.osc_out.send("/fractal/out/playing", float(self.status.transport.is_rolling), to=to)
+        self._tell_state(to)
 
 
 def play(settings: RunSettings) -> Daemon:

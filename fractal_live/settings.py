@@ -44,7 +44,8 @@ class Patch:
     the first bars); both fit `Controls(values, plan)`. `channel` is 0 to 15 and `program` 0 to 127, as MIDI has them
     (the file counts both from 1); `splits` are parts with channels of their own. `sync` is midi, internal, osc or
     link. `send_clock`: others follow us (not behind a MIDI clock). `link_start_stop`: a Link session's playing and
-    stopping are ours. `osc_out` are receivers (host, port)."""
+    stopping are ours. `osc_out` are receivers (host, port). `osc_time_tags`: OSC bundles dated up to a
+    quarter of a second ahead are obeyed at their time."""
 
     title: str = "untitled"
     checkpoint: str = "live"
@@ -57,6 +58,7 @@ class Patch:
     program: int | None = None
     splits: tuple[Split, ...] = ()
     osc_out: tuple[tuple[str, int], ...] = ()
+    osc_time_tags: bool = False
     controls: Mapping[str, ControlValue] = field(default_factory=dict)
     plan: Mapping[str, ControlValue] = field(default_factory=dict)
 
@@ -69,7 +71,8 @@ class Patch:
 @dataclass(frozen=True, slots=True)
 class Machine:
     """What this computer needs, whatever is played. Empty `connect` and `clock_port`: open a virtual
-    port named `port_name`. `latency_ms` moves everything that is sent: positive is later."""
+    port named `port_name`. `latency_ms` moves everything that is sent: positive is later. `osc_query_port` is TCP, 0:
+    nobody is told the addresses."""
 
     port_name: str = "fractal-live"
     connect: str = ""
@@ -79,6 +82,7 @@ class Machine:
     clock_loss: str = "hold"
     osc_host: str = "127.0.0.1"
     osc_port: int = 5005
+    osc_query_port: int = 0
     device: str = "auto"
     threads: int = 1
     recordings: str = "recordings"
@@ -125,6 +129,7 @@ def read_patch(path: Path) -> Patch:
         "program": _program,
         "splits": _splits,
         "osc_out": _peers,
+        "osc_time_tags": _yes_or_no,
         "controls": _control_values,
         "plan": _plan_values,
     }
@@ -142,6 +147,7 @@ def read_machine(path: Path) -> Machine:
         "clock_loss": _one_of(CLOCK_LOSSES),
         "osc_host": _text,
         "osc_port": _whole(1, 65535),
+        "osc_query_port": _whole(0, 65535),
         "device": _one_of(DEVICES),
         "threads": _whole(1, 64),
         "recordings": _text,

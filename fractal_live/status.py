@@ -38,9 +38,19 @@ class Status:
         transport = self.transport
         if not transport.is_rolling:
             return None
-        ns_per_tick = NS_PER_MINUTE / (transport.tempo_bpm * PPQN)
-        tick = transport.tick + (now_ns - transport.at_ns) / ns_per_tick
-        return round((meter.ticks_per_bar - tick % meter.ticks_per_bar) * ns_per_tick)
+        tick = self.tick_at(now_ns)
+        return round((meter.ticks_per_bar - tick % meter.ticks_per_bar) * self.ns_per_tick)
+
+    @property
+    def ns_per_tick(self) -> float:
+        return NS_PER_MINUTE / (self.transport.tempo_bpm * PPQN)
+
+    def tick_at(self, time_ns: int) -> float:
+        """The position at a time, as far as the last word from the stage tells."""
+        transport = self.transport
+        if not transport.is_rolling:
+            return transport.tick
+        return transport.tick + (time_ns - transport.at_ns) / self.ns_per_tick
 
     def frame(
         self, settings: RunSettings, planner: Planner, controls: Controls, osc_in: OscIn | None

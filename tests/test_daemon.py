@@ -11,13 +11,17 @@ import pytest
 
 from fractal_live.daemon import Daemon
 from fractal_live.link_leader import LinkLeader
+from fractal_live.live.control_table import KEEP
 from fractal_live.music.meter import FOUR_FOUR
 from fractal_live.music.request import ModelFault, ModelReady
 from fractal_live.ports import pipes
 from fractal_live.ports.link_sync import LinkSession
+from fractal_live.ports.osc_in import OscIn
 from fractal_live.settings import Machine, Patch, RunSettings
+from tests.ports.osc_bytes import bundle, message
 
 BAR = 1920
+PEER = ("127.0.0.1", 9)
 
 
 @pytest.fixture
@@ -47,6 +51,23 @@ def test_a_position_that_is_set_while_it_stands_leaves_no_hole_in_the_recording(
 
     asyncio.run(evening())
     assert daemon.recording.recorder.end_tick == 2 * BAR
+
+
+def test_a_hundred_values_of_a_burst_are_planned_for_once_and_before_what_is_done(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned: list[float] = []
+    monkeypatch.setattr(
+        daemon.planner, "controls_changed", lambda snapshot: planned.append(snapshot.sampling.temperature) or []
+    )
+    monkeypatch.setattr(daemon, "_act", lambda outcome, peer: planned.append(-1))
+    osc = OscIn(daemon._obey_osc, KEEP, daemon._on_refusal, after_burst=daemon._after_burst)
+    values = [message("/fractal/param/temperature", 1 + number / 100) for number in range(1, 51)]
+    values += [message(f"/fractal/latent/level0/{number}", 1.0) for number in range(16)]
+    osc.receive(bundle(*values, message("/fractal/transport/start"), message("/fractal/param/temperature", 0.5)), PEER)
+    assert planned == [pytest.approx(1.5), -1, 0.5]
+    osc.receive(bundle(*[message("/fractal/param/temperature", 0.5)] * 3), PEER)
+    assert len(planned) == 3, "an unchanged value is planned for by nobody"
 
 
 def test_a_model_that_dies_while_it_starts_again_does_not_end_the_set(

@@ -271,7 +271,7 @@ class _Soak:
     def _on_osc(self, address: str, arguments: tuple[Any, ...], peer: tuple[str, int]) -> None:
         now_ns = time.monotonic_ns()
         if address == "/fractal/out/note":
-            pitch, velocity, channel = (int(value) for value in arguments)
+            pitch, velocity, _, channel = (int(value) for value in arguments)
             self.told.note(channel - 1, pitch, velocity > 0, now_ns)
         elif address == "/fractal/out/bar":
             self.told.bar_began(int(arguments[0]), now_ns)

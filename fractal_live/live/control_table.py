@@ -18,6 +18,7 @@ from fractal_live.music.scales import SCALE_NAMES
 Kind = Literal["float", "int", "bang", "floats", "slots", "text"]
 Group = Literal["param", "choice", "sound", "split", "latent", "plan", "harmony", "action"]
 Effect = Literal["next bar", "at once"]
+Keep = Literal["newest", "every", "presses"]
 
 HIGHEST_SEED = 2**31 - 1
 LOWEST_GIVEN_SEED = 2
@@ -81,6 +82,9 @@ SCORE_HELP = (
 )
 PATCH_HELP = "changes to another patch at the next bar line: the name of a shipped one, or of a file beside it"
 SUBSCRIBE_HELP = "sends /fractal/out/... to the sender's address, at this port; none (or 1): the sender's own port"
+QUERY_HELP = (
+    "tells everything once, at this port; none (or 1): to the sender's port, or to the subscribers at its address"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,8 +214,24 @@ CONTROLS: tuple[Control, ...] = (
     _bang("trigger_bar", "trigger/bar", "at once", "plays one bar"),
     _text("patch", "patch", "action", 0, None, PATCH_HELP),
     _bang("subscribe", "subscribe", "at once", SUBSCRIBE_HELP, 65535, "port"),
-    _bang("query", "query", "at once", "sends the state once"),
+    _bang("unsubscribe", "unsubscribe", "at once", "ends that", 65535, "port"),
+    _bang("query", "query", "at once", QUERY_HELP, 65535, "port"),
 )
+
+
+def _as_channel(number: int) -> tuple[str, ...]:
+    """What becomes of a number in the names of CHOP channels: `level0[0-15]` makes level00 to level015, and of other
+    characters than letters, digits, - _ : and / the sender makes _ ."""
+    return (str(number), f"_{number}", f":{number}", f"[{number}]", f"_{number}_")
+
+
+def _kept(control: Control) -> Keep:
+    if control.kind == "bang":
+        return "presses"
+    depends_on_order = control.kind == "slots" or control.name == "latent_glide"
+    is_done = control.group == "action" and control.name != "tempo"
+    return "every" if depends_on_order or is_done else "newest"
+
 
 BY_NAME: dict[str, Control] = {control.name: control for control in CONTROLS}
 PATCH_KEYS: tuple[str, ...] = tuple(
@@ -233,6 +253,15 @@ BY_ADDRESS: dict[str, Control] = {
     **{address: BY_NAME["latent_dim"] for address in DIMENSION},
     **{address: control for address, (control, _) in SPLIT.items()},
 }
+ALIASES: dict[str, str] = {
+    f"/fractal/latent/level0{spelling}": address for address, i in DIMENSION.items() for spelling in _as_channel(i)
+}
+"""Other spellings of an address."""
+
+KEEP: dict[str, Keep] = {address: _kept(control) for address, control in BY_ADDRESS.items()}
+KEEP |= {alias: KEEP[address] for alias, address in ALIASES.items()}
+"""What is to be obeyed of a burst of messages: of a value the newest, of a button all but repeated releases, and of
+what depends on the values before it, or says what the next ones mean, everything."""
 
 
 def table_markdown() -> str:

@@ -13,6 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
 from fractal_live.live.control_table import (
+    ALIASES,
     BY_ADDRESS,
     BY_NAME,
     CONTROLS,
@@ -54,6 +55,7 @@ HELD_NS = 100_000_000
 SUGGESTIONS = 64
 SUGGESTION_PAUSE_NS = 50_000_000
 LONGEST_SHOWN = 80
+ADDRESSES = tuple(control.address for control in CONTROLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +63,8 @@ class Outcome:
     """What a message did: values `changed` (control names; empty when it changed nothing), an `action`
     for the daemon with its `argument` (the seed of generate, the bpm of tempo, the port of subscribe), its
     `arguments` where it takes several, or a `name` (of a patch or a score), and a text for the performer when
-    something was refused or clamped."""
+    something was refused or clamped. `about` names the control that was refused, and is the same for all addresses that
+    do not exist."""
 
     changed: tuple[str, ...] = ()
     action: str | None = None
@@ -69,6 +72,7 @@ class Outcome:
     error: str | None = None
     name: str = ""
     arguments: tuple[float, ...] = ()
+    about: str = ""
 
 
 NOTHING = Outcome()
@@ -125,6 +129,25 @@ class Controls:
         """The values now; the same object as long as nothing changes."""
         return self._snapshot
 
+    def values(self) -> dict[str, tuple[float, ...]]:
+        """What each control that has a value was set to, by address, as it would be sent; () where nothing is held, or
+        where the curve of a score leaves bars free."""
+        told: dict[str, tuple[float, ...]] = {}
+        for control in CONTROLS:
+            if control.group == "plan":
+                given = self._plan[COLUMN[control.name.removeprefix("plan_")]]
+                is_told = given is not None and all(map(math.isfinite, given.values))
+                told[control.address] = given.values if given is not None and is_told else ()
+            elif control.name == "chroma":
+                halves = () if self._chroma is None else self._chroma.halves
+                told[control.address] = tuple(value for half in halves for value in half)
+            elif control.name == "latent":
+                told[control.address] = self._path.target
+            elif control.name in self._numbers and control.name != "latent_dim":
+                told[control.address] = (self._numbers[control.name],)
+        told |= {address: (self._splits[control.name][place],) for address, (control, place) in SPLIT.items()}
+        return told
+
     def playhead_in(self, bar_index: int) -> None:
         """Says which bar is playing (-1: none yet): curves and glides sent from now on begin at the next one. When
         the playhead jumps back, curves already given go on from where they were, and a glide is over."""
@@ -141,8 +164,9 @@ class Controls:
     def apply(self, address: str, arguments: Sequence[object], now_ns: int | None = None) -> Outcome:
         """Obeys one message. `arguments` are int, float, bool or None (left out). Never raises. With
         `now_ns` (monotonic) a button that repeats its press every frame acts once."""
+        address = ALIASES.get(address, address)
+        control = BY_ADDRESS.get(address)
         try:
-            control = BY_ADDRESS.get(address)
             if control is None:
                 raise _Refused(self._unknown(address, now_ns))
             given = [argument for argument in arguments if argument is not None]
@@ -156,7 +180,7 @@ class Controls:
                 outcome = self._set(control, address, given)
         except _Refused as refusal:
             self.refused += 1
-            return Outcome(error=str(refusal))
+            return Outcome(error=str(refusal), about="no such address" if control is None else control.name)
         self.accepted += 1
         return outcome
 
@@ -288,7 +312,8 @@ class Controls:
             if abs(number) < 0.5:
                 self._pressed.pop(control.name, None)
                 return NOTHING
-            if self._is_held(control.name, number, now_ns):
+            # A port is no button: the same one may be somebody else's.
+            if control.unit != "port" and self._is_held(control.name, number, now_ns):
                 return NOTHING
             if control.unit and round(number) != 1:
                 values, error = self._in_range(control, control.address, [float(round(number))])
@@ -331,7 +356,7 @@ class Controls:
             if len(self._suggestions) >= SUGGESTIONS:
                 del self._suggestions[next(iter(self._suggestions))]
             self._suggested_ns = now_ns or 0
-            near = difflib.get_close_matches(shown, BY_ADDRESS, n=1, cutoff=0.5)
+            near = difflib.get_close_matches(shown, ADDRESSES, n=1, cutoff=0.5)
             self._suggestions[shown] = f"; nearest: {near[0]}" if near else ""
         return f"{shown}: no such address{self._suggestions.get(shown, '')}"
 

@@ -1,14 +1,20 @@
+from collections import Counter
+
 import pytest
 
 from fractal_live.live.control_table import (
+    ALIASES,
     BY_ADDRESS,
     BY_NAME,
     CONTROLS,
+    DIMENSION,
+    KEEP,
     PATCH_KEYS,
     PITCH_CLASSES,
     SCHEDULES,
     table_markdown,
 )
+from fractal_live.live.controls import Controls
 from fractal_live.live.latent_path import FURTHEST
 from fractal_live.music.plan import ATTRIBUTES, PLAN_BARS
 from fractal_live.music.request import Sampling
@@ -73,3 +79,25 @@ def test_the_table_shows_every_control() -> None:
     table = table_markdown()
     assert all(f"`{control.address}`" in table for control in CONTROLS)
     assert len(table.splitlines()) == len(CONTROLS) + 2
+
+
+@pytest.mark.parametrize("spelling", ["level03", "level0_3", "level0[3]", "level0_3_", "level0:3"])
+def test_a_dimension_of_the_latent_is_known_by_whatever_becomes_of_its_name_in_a_channel(spelling: str) -> None:
+    assert ALIASES[f"/fractal/latent/{spelling}"] == "/fractal/latent/level0/3"
+    controls = Controls()
+    assert controls.apply(f"/fractal/latent/{spelling}", [1.5]).error is None
+    assert controls.snapshot.latent == (0.0, 0.0, 0.0, 1.5, *[0.0] * 12)
+
+
+def test_every_dimension_has_spellings_of_its_own() -> None:
+    assert set(Counter(ALIASES.values()).items()) == {(address, 5) for address in DIMENSION}
+    assert not ALIASES.keys() & BY_ADDRESS.keys()
+
+
+def test_values_may_be_skipped_for_newer_ones_and_what_depends_on_order_may_not() -> None:
+    assert KEEP.keys() == BY_ADDRESS.keys() | ALIASES.keys()
+    every = {address for address, kept in KEEP.items() if kept == "every"}
+    latent = {f"/fractal/latent/{name}" for name in ("glide", "store", "recall", "blend")}
+    assert every == latent | {f"/fractal/{name}" for name in ("patch", "score", "freeze", "infill")}
+    presses = {address for address, kept in KEEP.items() if kept == "presses"}
+    assert presses == {control.address for control in CONTROLS if control.kind == "bang"}

@@ -216,6 +216,47 @@ def test_another_patch_leaves_nothing_of_the_first_but_the_cycle() -> None:
     assert replace(first.snapshot, version=0) == replace(other.snapshot, version=0)
 
 
+@pytest.mark.parametrize("name", ["subscribe", "unsubscribe", "query"])
+def test_two_who_name_a_port_in_one_breath_are_no_button_that_is_held(controls: Controls, name: str) -> None:
+    taken = [controls.apply(f"/fractal/{name}", [9001.0], now_ns=step) for step in range(2)]
+    assert taken == [Outcome(action=name, argument=9001.0)] * 2
+
+
+def test_a_refusal_names_its_control_and_all_strangers_are_alike(controls: Controls) -> None:
+    assert controls.apply("/fractal/plan/density", ["loud"]).about == "plan_density"
+    assert {controls.apply(f"/nowhere/{number}", []).about for number in range(3)} == {"no such address"}
+    assert controls.apply("/fractal/plan/density", [12.0]).about == ""
+
+
+def test_what_was_set_is_told_as_it_would_be_sent() -> None:
+    controls = Controls(seed=5)
+    for address, values in (
+        ("/fractal/param/top_k", [40.0]),
+        ("/fractal/plan/density", [12.0]),
+        ("/fractal/plan/register", [50.0, 60.0, 70.0]),
+        ("/fractal/latent/level0", [0.5, -1.0]),
+        ("/fractal/harmony/chroma", [0.0, 0.5] * 12),
+        ("/fractal/latent/walk", [0.25]),
+    ):
+        assert controls.apply(address, values).error is None
+    told = controls.values()
+    assert told["/fractal/plan/register"] == (50.0, 60.0, 70.0) and told["/fractal/plan/tempo"] == ()
+    assert told["/fractal/latent/level0"] == (0.5, -1.0, *[0.0] * 14)
+    twin = Controls(seed=5)
+    for address, given in told.items():
+        twin.apply(address, given)
+    assert replace(twin.snapshot, version=0) == replace(controls.snapshot, version=0)
+
+
+def test_the_same_values_once_more_change_nothing() -> None:
+    """A sender may say everything in every video frame: nothing is to be planned anew for that."""
+    controls = Controls(plan={"density": (8.0, 9.0)})
+    controls.apply("/fractal/latent/level0", [1.0])
+    before = controls.snapshot
+    again = [controls.apply(address, values) for address, values in controls.values().items()]
+    assert set(again) == {Outcome()} and controls.snapshot is before
+
+
 def test_subscribe_hands_on_the_port_it_was_given(controls: Controls) -> None:
     assert controls.apply("/fractal/subscribe", [9001.0]) == Outcome(action="subscribe", argument=9001.0)
     assert controls.apply("/fractal/subscribe", []) == Outcome(action="subscribe")

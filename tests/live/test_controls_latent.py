@@ -190,7 +190,8 @@ def test_a_slot_that_cannot_be_used_is_answered_and_changes_nothing(
     controls.apply("/fractal/latent/store", [9])
     controls.apply("/fractal/latent/store", [2])
     before = controls.snapshot
-    assert controls.apply(f"/fractal/latent/{address}", sent) == Outcome(error=f"/fractal/latent/{address}: {said}")
+    refused = Outcome(error=f"/fractal/latent/{address}: {said}", about=f"latent_{address}")
+    assert controls.apply(f"/fractal/latent/{address}", sent) == refused
     assert controls.snapshot is before
     assert controls.apply("/fractal/latent/recall", [7]).error == (
         "/fractal/latent/recall: slot 7 is empty; filled slots: 2, 9"

@@ -23,7 +23,7 @@ from tests.instrument import free_udp_port, need, wait_for
 CLIENTS = Path(__file__).parents[2] / "patches" / "clients"
 PURE_DATA = CLIENTS / "fractal-live.pd"
 TOUCHDESIGNER = CLIENTS / "touchdesigner.py"
-WORDS = {"chord": "Am7", "key": "Eb", "scale": "dorian", "patch": "glass"}
+WORDS = {"chord": "Am7", "key": "Eb", "scale": "dorian", "patch": "glass", "score": "song.mid"}
 
 
 def table_of(script: str) -> str:
