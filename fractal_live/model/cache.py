@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -47,7 +48,7 @@ class PlaceCache:
         shape = (rows, level.num_heads, places, level.embed_dim // level.num_heads)
         self.keys = [torch.zeros(shape, device=device) for _ in range(level.num_blocks)]
         self.values = [torch.zeros(shape, device=device) for _ in range(level.num_blocks)]
-        self.is_filled = torch.zeros(places, dtype=torch.bool, device=device)
+        self.is_filled = np.zeros(places, dtype=np.bool_)
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ import torch
 
 from fractal_live.model.lean import Array
 from fractal_live.model.pitch import STOP
-from fractal_live.model.sampling import draw, guided
+from fractal_live.model.sampling import drawn, mixed
 from fractal_live.model.voice import Choice, Voice
 from fractal_live.music.request import Sampling
 
@@ -74,16 +74,11 @@ class Chords:
             voice.tell(every_pitch, every_velocity, np.tile(duration, branches))
 
     def _guided(self, scores: Array, branches: int) -> Array:
-        if branches == 1:
-            return scores
-        mixed: Array = guided(torch.from_numpy(scores).view(branches, -1, scores.shape[-1]), self.scale)[0].numpy()
-        return mixed
+        return mixed(scores.reshape(branches, -1, scores.shape[-1]), self.scale)
 
     def _drawn(self, scores: Array) -> Choice:
-        """A choice per cell; the chance is drawn where the generator is."""
-        there = torch.from_numpy(scores).to(self.generator.device)
-        out: Choice = draw(there, self.sampling, self.generator).cpu().numpy()
-        return out
+        """A choice per cell."""
+        return drawn(scores, self.sampling, self.generator)
 
     def _pitches(self, cells: list[CellInMaking], scores: Array, is_full: list[bool]) -> Choice:
         """The next pitch of each cell, closing those that stop; scores (N, 129)."""
@@ -97,14 +92,14 @@ class Chords:
                 narrowed[cell.high + 2 - (owed - len(cell.locked_above)) :] = -np.inf
                 if not np.isinf(narrowed).all():
                     open_scores[index] = narrowed
-        drawn = self._drawn(open_scores).tolist()
+        chosen = self._drawn(open_scores).tolist()
         whole = _log_sum(scores)
         result = []
         for index, cell in enumerate(cells):
             if not cell.is_open:
                 result.append(0)
                 continue
-            choice = drawn[index]
+            choice = chosen[index]
             if is_full[index]:
                 cell.is_open = False
                 cell.forced += float(scores[index, STOP] - whole[index])

@@ -16,6 +16,10 @@ from fractal_live.model.grid import IntArray
 
 NO_ECHO = 0
 LIKENESS_EDGES = (0.35, 0.65, 0.9)
+SOURCE_OF = np.array([0, *np.repeat(ECHO_SOURCES, len(ECHO_STRENGTHS))])
+STRENGTH_OF = np.array([0, *ECHO_STRENGTHS * len(ECHO_SOURCES)], dtype=np.float32)
+GRADE_OF = np.array([0, *(1 + np.arange(ECHOES - 1) % len(ECHO_STRENGTHS))])
+"""Of each class in numpy: what `source_of`, `strength_of` and `strength_index` say of tensors."""
 
 
 def echoes(notes: IntArray, group: IntArray) -> IntArray:

@@ -144,7 +144,7 @@ def _refined(model: Fractal, done: Unfolding, again: int, sampling: Sampling, ge
     others."""
     page = done.page
     made = np.flatnonzero(page.group >= page.first_group)
-    sure = done.log_likelihood[made] / np.maximum(done.canvas.onsets.cpu().numpy()[made], 1)
+    sure = done.log_likelihood[made] / np.maximum(done.canvas.onsets[made], 1)
     chosen = np.sort(made[np.argsort(sure, kind="stable")[:again]])
     is_again = np.isin(np.arange(len(page.group)), chosen)
     group = np.empty_like(page.group)
@@ -175,8 +175,8 @@ def _unfolded(unfolding: Unfolding, plan: PlanTable, is_missing: np.ndarray) -> 
     return Unfolded(
         plan,
         unfolding.chroma_made()[made],
-        tuple(canvas.echo.cpu().numpy()[made].tolist()),
-        tuple(canvas.onsets.cpu().numpy()[made].tolist()),
+        tuple(canvas.echo[made].tolist()),
+        tuple(canvas.onsets[made].tolist()),
         tuple(without_overlaps(notes) for notes in per_bar),
         float(unfolding.log_likelihood.sum()),
         unfolding.forced_log_likelihood,
