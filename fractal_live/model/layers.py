@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -12,7 +11,7 @@ from torch import Tensor, nn
 from fractal_live.model.attention import attend, rotate, rotation
 from fractal_live.model.cache import Memory
 from fractal_live.model.config import CHROMA_LEVELS, ECHOES, MAX_HALF_ONSETS, ModelConfig
-from fractal_live.model.lean import Array, LeanTrunk, Lines, array, gelu, is_lean, swept
+from fractal_live.model.lean import Array, LeanGuide, LeanTrunk, Lines, array, gelu, is_lean, swept, turn_at
 from fractal_live.music.plan import ATTRIBUTES
 
 PLAN_COLUMNS = len(ATTRIBUTES)
@@ -95,14 +94,13 @@ class Trunk(nn.Module):
     ) -> Tensor:
         """x (B, T, C), cond (B, T or 1, cond_dim), positions (T,), mask (B or 1, 1, Tq, Tk) True where seen. With
         a memory the keys are those it joins to x's own."""
-        turn = rotation(positions, self.head_dim)
         if is_lean(self, x, x.shape[0] * x.shape[1]):
             B, T, _ = x.shape
             under = array(cond.expand(B, T, -1) if B > 1 else cond).reshape(-1, cond.shape[-1])
-            turns = turn[0].numpy(), turn[1].numpy()
-            seen = None if mask is None else mask.numpy()
-            made = self.lean(array(x), self.lean.modulations(under), turns, seen, memory)
-            return torch.from_numpy(made)
+            seen, turn_few = None if mask is None else mask.numpy(), turn_at(positions.numpy(), self.head_dim)
+            lean = self.lean
+            return torch.from_numpy(lean(array(x), lean.modulations(under), turn_few, seen, memory))
+        turn = rotation(positions, self.head_dim)
         for index, block in enumerate(self.blocks):
             x = block(x, cond, turn, mask, index, memory)
         out: Tensor = self.norm(x, cond)
@@ -198,6 +196,7 @@ class GuideEncoder(nn.Module):
             self.pace = nn.Linear(2, dim)
             self.echo = nn.Embedding(ECHOES, dim)
             nn.init.zeros_(self.echo.weight)
+        self._few: tuple[int, LeanGuide] | None = None
 
     def forward(self, guides: Guides) -> Tensor:
         if is_lean(self, guides.plan, guides.plan.shape[0] * guides.plan.shape[1]):
@@ -220,22 +219,13 @@ class GuideEncoder(nn.Module):
         return out
 
     def _lean(self, guides: Guides) -> Array:
-        plan = array(guides.plan)
-        B, N, _ = plan.shape
-        known = ~np.isnan(plan)
-        cells = np.concatenate([np.where(known, plan, 0), known], axis=-1, dtype=np.float32)
-        out = Lines(self.plan)(cells.reshape(B * N, -1)).reshape(B, N, -1)
-        out[~guides.plan_given.numpy()] = array(self.plan_null)
+        at = self.mix.weight.data_ptr()
+        if self._few is None or self._few[0] != at:
+            self._few = at, LeanGuide(self)
         texture = guides.texture
-        if texture is not None:
-            level = np.arange(0, 12 * CHROMA_LEVELS, CHROMA_LEVELS) + texture.chroma.numpy()
-            remaining, left = texture.remaining.numpy(), texture.steps_left.numpy()
-            pace = np.stack([remaining / np.maximum(left, 1), left / 8], axis=-1).astype(np.float32)
-            given = array(self.chroma.weight).T[level].sum(axis=2) + array(self.chroma.bias)
-            given += array(self.remaining.weight)[remaining.clip(0, MAX_HALF_ONSETS)]
-            given += Lines(self.pace)(pace.reshape(B * N, 2)).reshape(B, N, -1)
-            given += array(self.echo.weight)[texture.echo.numpy()]
-            given[~guides.texture_given.numpy()] = array(self.texture_null)
-            out = out + given
-        out /= 1 + np.exp(-out)
-        return Lines(self.mix)(out.reshape(B * N, -1)).reshape(B, N, -1)
+        told = (
+            None
+            if texture is None
+            else (texture.chroma.numpy(), texture.remaining.numpy(), texture.steps_left.numpy(), texture.echo.numpy())
+        )
+        return self._few[1](array(guides.plan), guides.plan_given.numpy(), told, guides.texture_given.numpy())
