@@ -35,6 +35,9 @@ from fractal_live.model.order import band_of, cell_order, cells_per_half, scan
 from fractal_live.music.harmony import chroma_of_bar
 from fractal_live.music.notes import Bar
 
+Rest = list[IntArray] | None
+"""Which of a level's known places still matter beyond each of its blocks; `Trunk.remember`."""
+
 
 @dataclass(frozen=True, slots=True)
 class Page:
@@ -126,13 +129,42 @@ class Canvas:
             heard = half[is_known & (away <= contents + HALF_STEPS)]
             if not len(heard):
                 return
+            places = self._places_of_halves(index, heard)
+            distance = self._distance(places, self._places_of_halves(index, made))
+            is_asked = np.repeat((away[heard] <= states + HALF_STEPS) & (states > 0), len(places) // len(heard))
             if isinstance(self._level(index).generator, SequentialGenerator):
-                self.open(index, self._places_of_halves(index, heard))
+                self.open(index, places, self._rest(index, distance, is_asked))
                 continue
-            self.close(index, self._places_of_halves(index, heard))
+            self.close(index, places, self._rest(index, distance, is_asked, is_handed=False))
             asked = half[is_known & (away <= states + HALF_STEPS)]
             if states and len(asked):
                 self.open(index, self._places_of_halves(index, asked))
+
+    def _distance(self, places: IntArray, made: IntArray) -> IntArray:
+        """How far each place is from the nearest that is made."""
+        if not len(made):
+            return np.zeros_like(places)
+        distance: IntArray = np.abs(places[:, None] - made).min(1)
+        return distance
+
+    def _rest(
+        self, index: int, distance: IntArray, is_asked: npt.NDArray[np.bool_], is_handed: bool = True
+    ) -> list[IntArray]:
+        """Of known places at such a distance from what is made, block by block, those whose states matter beyond it:
+        each block reaches as far as the window. Those asked are handed down, unless the level hands others down."""
+        level = self._level(index)
+        blocks, window = len(level.generator.trunk.blocks), level.generator.window
+        reached = int(distance[is_asked].max(initial=0))
+        rest: list[IntArray] = []
+        left = np.arange(len(distance))
+        for block in range(blocks):
+            if block == blocks - 1:
+                goes_on = is_asked[left] & is_handed
+            else:
+                goes_on = (distance[left] <= reached + (blocks - 1 - block) * window) | (window == 0)
+            rest.append(np.flatnonzero(goes_on))
+            left = left[goes_on]
+        return rest
 
     def _places_of_halves(self, index: int, halves: IntArray) -> IntArray:
         each = len(self.first[index]) // self.H
@@ -141,8 +173,9 @@ class Canvas:
 
     # Opening and closing places.
 
-    def open(self, index: int, places: IntArray) -> Tensor:
-        """What a level says at some places (N,): hidden states (rows, N, dim), handed down as well."""
+    def open(self, index: int, places: IntArray, rest: Rest = None) -> Tensor:
+        """What a level says at some places (N,): hidden states (rows, N, dim), handed down as well; of those
+        alone that `rest` leaves, if it is given."""
         level = self._level(index)
         generator = level.generator
         steps = self._first_steps(index, places)
@@ -155,14 +188,17 @@ class Canvas:
             before = np.maximum(places - 1, 0)
             previous = self._holds(index, before).expand(self.rows, -1, -1)
             is_known = (places > 0) & (self.last[index][before] < self.first[index][places])
-            hidden = generator.open(previous, self._there(is_known)[None], cond, where, hint, mask, slots)
+            told = (previous, self._there(is_known)[None], cond, where, hint, mask, slots)
+            hidden = generator.open(*told, self._rest_there(rest))
         else:
             slots, mask = self._slots(index, places, is_kept=False)
             hidden = generator.ask(cond, where, hint, mask, slots)
-        self.handed[index][:, slots.places] = level.down(hidden)
+        for left in rest or ():
+            places = places[left]
+        self.handed[index][:, self._there(places)] = level.down(hidden)
         return hidden
 
-    def close(self, index: int, places: IntArray) -> None:
+    def close(self, index: int, places: IntArray, rest: Rest = None) -> None:
         """Tells a masked level what some places (N,) hold, now that they are known."""
         level = self._level(index)
         if isinstance(level.generator, SequentialGenerator) or not len(places):
@@ -172,7 +208,8 @@ class Canvas:
         self.caches[index].is_filled[places] = True
         slots, mask = self._slots(index, places, is_kept=True, holds=True)
         content = self._holds(index, places).expand(self.rows, -1, -1)
-        level.generator.close(content, cond, where.expand(self.rows, -1, -1), mask, slots)
+        told = (content, cond, where.expand(self.rows, -1, -1), mask, slots)
+        level.generator.close(*told, self._rest_there(rest))
 
     def guides(self, index: int, places: IntArray) -> Guides:
         """The guiding values of places of a level; those of the content level also guide the leaf."""
@@ -209,6 +246,9 @@ class Canvas:
         else:
             cells = (steps[:, None] * self.bands + np.arange(self.bands)).reshape(-1)
             self.encoded_cells[self._there(cells)] = self.model.encoded_cells(content, encoded)[0]
+
+    def _rest_there(self, rest: Rest) -> list[Tensor] | None:
+        return None if rest is None else [self._there(left) for left in rest]
 
     def _there(self, values: npt.NDArray[Any]) -> Tensor:
         """The same numbers where the model is."""

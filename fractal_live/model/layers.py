@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fractal_live.model.attention import attend, rotate, rotation
-from fractal_live.model.cache import Memory
+from fractal_live.model.cache import Memory, Slots
 from fractal_live.model.config import CHROMA_LEVELS, ECHOES, MAX_HALF_ONSETS, ModelConfig
 from fractal_live.model.lean import Array, LeanGuide, LeanTrunk, Lines, array, gelu, is_lean, swept, turn_at
 from fractal_live.music.plan import ATTRIBUTES
@@ -60,8 +61,27 @@ class Block(nn.Module):
         q, k = rotate(q, turn), rotate(k, turn)
         if memory is not None:
             k, v = memory.joined(index, k, v)
-        attended = attend(q, k, v, mask).transpose(1, 2).reshape(B, T, C)
-        x = x + self.dropout(self.out(attended))
+        return self._after(x, cond, attend(q, k, v, mask))
+
+    def remember(
+        self, x: Tensor, cond: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor, index: int, slots: Slots, left: Tensor
+    ) -> Tensor:
+        """As `forward`, where of the tokens only those `left` (M,) go on, all having been put into the cache; cond
+        (B, T, cond_dim), mask (1, 1, T, keys): (B, M, C)."""
+        B, T, C = x.shape
+        normed = self.norm_attention(x, cond)
+        kv = F.linear(normed, self.qkv.weight[C:]).view(B, T, 2, self.heads, C // self.heads)
+        k, v = kv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
+        k, v = slots.joined(index, rotate(k, turn), v)
+        if not len(left):
+            return x[:, :0]
+        q = F.linear(normed[:, left], self.qkv.weight[:C]).view(B, len(left), self.heads, C // self.heads)
+        q = rotate(q.transpose(1, 2), (turn[0][left], turn[1][left]))
+        return self._after(x[:, left], cond[:, left], attend(q, k, v, mask[:, :, left]))
+
+    def _after(self, x: Tensor, cond: Tensor, attended: Tensor) -> Tensor:
+        """What comes after the attention, (B, H, T, D)."""
+        x = x + self.dropout(self.out(attended.transpose(1, 2).reshape(x.shape)))
         hidden = self.mlp_out(F.gelu(self.mlp_in(self.norm_mlp(x, cond)), approximate="tanh"))
         out: Tensor = x + self.dropout(hidden)
         return out
@@ -103,6 +123,21 @@ class Trunk(nn.Module):
         turn = rotation(positions, self.head_dim)
         for index, block in enumerate(self.blocks):
             x = block(x, cond, turn, mask, index, memory)
+        out: Tensor = self.norm(x, cond)
+        return out
+
+    def remember(self, x: Tensor, cond: Tensor, mask: Tensor, slots: Slots, rest: Sequence[Tensor]) -> Tensor:
+        """As `forward` of tokens at the slots' places, of which fewer and fewer matter: `rest` (M,) per block is which
+        of the tokens that came to it go on from it. All that come to a block are put into the cache there. cond
+        (B, T, cond_dim), mask (1, 1, T, keys). Returns those that are left: (B, M, C)."""
+        turn = rotation(slots.places, self.head_dim)
+        for index, (block, left) in enumerate(zip(self.blocks, rest, strict=True)):
+            assert isinstance(block, Block), "a list of blocks"
+            x = block.remember(x, cond, turn, mask, index, slots, left)
+            if not len(left):
+                return x
+            cond, mask, turn = cond[:, left], mask[:, :, left], (turn[0][left], turn[1][left])
+            slots = replace(slots, places=slots.places[left])
         out: Tensor = self.norm(x, cond)
         return out
 
