@@ -64,20 +64,29 @@ class Block(nn.Module):
         return self._after(x, cond, attend(q, k, v, mask))
 
     def remember(
-        self, x: Tensor, cond: Tensor, turn: tuple[Tensor, Tensor], mask: Tensor, index: int, slots: Slots, left: Tensor
+        self,
+        x: Tensor,
+        cond: Tensor,
+        turn: tuple[Tensor, Tensor],
+        mask: Tensor,
+        index: int,
+        slots: Slots | None,
+        left: Tensor,
     ) -> Tensor:
-        """As `forward`, where of the tokens only those `left` (M,) go on, all having been put into the cache; cond
-        (B, T, cond_dim), mask (1, 1, T, keys): (B, M, C)."""
+        """As `forward`, where of the tokens only those `left` (M,) go on, all having been put into the cache if there
+        is one: (B, M, C)."""
         B, T, C = x.shape
         normed = self.norm_attention(x, cond)
         kv = F.linear(normed, self.qkv.weight[C:]).view(B, T, 2, self.heads, C // self.heads)
         k, v = kv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
-        k, v = slots.joined(index, rotate(k, turn), v)
+        k = rotate(k, turn)
+        if slots is not None:
+            k, v = slots.joined(index, k, v)
         if not len(left):
             return x[:, :0]
         q = F.linear(normed[:, left], self.qkv.weight[:C]).view(B, len(left), self.heads, C // self.heads)
         q = rotate(q.transpose(1, 2), (turn[0][left], turn[1][left]))
-        return self._after(x[:, left], cond[:, left], attend(q, k, v, mask[:, :, left]))
+        return self._after(x[:, left], _of(cond, left, 1), attend(q, k, v, _of(mask, left, 2)))
 
     def _after(self, x: Tensor, cond: Tensor, attended: Tensor) -> Tensor:
         """What comes after the attention, (B, H, T, D)."""
@@ -128,18 +137,35 @@ class Trunk(nn.Module):
 
     def remember(self, x: Tensor, cond: Tensor, mask: Tensor, slots: Slots, rest: Sequence[Tensor]) -> Tensor:
         """As `forward` of tokens at the slots' places, of which fewer and fewer matter: `rest` (M,) per block is which
-        of the tokens that came to it go on from it. All that come to a block are put into the cache there. cond
-        (B, T, cond_dim), mask (1, 1, T, keys). Returns those that are left: (B, M, C)."""
+        of the tokens that came to it go on from it. All that come to a block are put into the cache there. Returns
+        those that are left: (B, M, C)."""
         turn = rotation(slots.places, self.head_dim)
         for index, (block, left) in enumerate(zip(self.blocks, rest, strict=True)):
             assert isinstance(block, Block), "a list of blocks"
             x = block.remember(x, cond, turn, mask, index, slots, left)
             if not len(left):
                 return x
-            cond, mask, turn = cond[:, left], mask[:, :, left], (turn[0][left], turn[1][left])
+            cond, mask, turn = _of(cond, left, 1), _of(mask, left, 2), (turn[0][left], turn[1][left])
             slots = replace(slots, places=slots.places[left])
         out: Tensor = self.norm(x, cond)
         return out
+
+    def asked(self, x: Tensor, cond: Tensor, mask: Tensor, asked: Tensor) -> Tensor:
+        """As `forward` of tokens at places 0... without a memory, of which only those `asked` (M,) are wanted: the last
+        block makes no others. Returns (B, M, C)."""
+        turn = rotation(torch.arange(x.shape[1], device=x.device), self.head_dim)
+        *blocks, last = self.blocks
+        for index, block in enumerate(blocks):
+            x = block(x, cond, turn, mask, index, None)
+        assert isinstance(last, Block), "a list of blocks"
+        x = last.remember(x, cond, turn, mask, len(blocks), None, asked)
+        out: Tensor = self.norm(x, _of(cond, asked, 1))
+        return out
+
+
+def _of(x: Tensor, tokens: Tensor, axis: int) -> Tensor:
+    """What holds of tokens, or, along an axis of one, of all of them."""
+    return x if x.shape[axis] == 1 else x.index_select(axis, tokens)
 
 
 class StepEncoder(nn.Module):

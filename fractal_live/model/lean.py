@@ -104,9 +104,8 @@ def swept(x: Array, weight: Array, bias: Array, stride: int, padding: int) -> Ar
     padded[:, :, padding : padding + length] = x
     places = (length + 2 * padding - taps) // stride + 1
     step, channel, along = padded.strides
-    windows = np.lib.stride_tricks.as_strided(
-        padded, (N, wide, taps, places), (step, channel, along, along * stride), writeable=False
-    ).reshape(N, wide * taps, places)
+    strides = (step, channel, along, along * stride)
+    windows = np.ndarray((N, wide, taps, places), np.float32, padded, 0, strides).reshape(N, wide * taps, places)
     out: Array = np.matmul(weight.reshape(len(weight), -1), windows)
     out += bias[:, None]
     return out
