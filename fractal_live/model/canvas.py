@@ -31,10 +31,12 @@ from fractal_live.model.grid import (
     visible_content,
 )
 from fractal_live.model.layers import Guides, Texture
+from fractal_live.model.lean import Array, TextureArrays, array, is_lean
 from fractal_live.model.order import band_of, cell_order, cells_per_half, scan
 from fractal_live.music.harmony import chroma_of_bar
 from fractal_live.music.notes import Bar
 
+Mask = npt.NDArray[np.bool_]
 Rest = list[IntArray] | None
 """Which of a level's known places still matter beyond each of its blocks; `Trunk.remember`."""
 
@@ -176,6 +178,8 @@ class Canvas:
     def open(self, index: int, places: IntArray, rest: Rest = None) -> Tensor:
         """What a level says at some places (N,): hidden states (rows, N, dim), handed down as well; of those
         alone that `rest` leaves, if it is given."""
+        if rest is None and self._are_few(index, places):
+            return self._open_few(index, places)
         level = self._level(index)
         generator = level.generator
         steps = self._first_steps(index, places)
@@ -188,11 +192,11 @@ class Canvas:
             before = np.maximum(places - 1, 0)
             previous = self._holds(index, before).expand(self.rows, -1, -1)
             is_known = (places > 0) & (self.last[index][before] < self.first[index][places])
-            told = (previous, self._there(is_known)[None], cond, where, hint, mask, slots)
+            told = (previous, self._there(is_known)[None], cond, where, hint, self._there(mask), slots)
             hidden = generator.open(*told, self._rest_there(rest))
         else:
             slots, mask = self._slots(index, places, is_kept=False)
-            hidden = generator.ask(cond, where, hint, mask, slots)
+            hidden = generator.ask(cond, where, hint, self._there(mask), slots)
         for left in rest or ():
             places = places[left]
         self.handed[index][:, self._there(places)] = level.down(hidden)
@@ -203,31 +207,118 @@ class Canvas:
         level = self._level(index)
         if isinstance(level.generator, SequentialGenerator) or not len(places):
             return
+        if rest is None and self._are_few(index, places):
+            self._close_few(index, places)
+            return
         steps = self._first_steps(index, places)
         cond, where = self._cond(index, places, steps), self._where(index, places, steps)
         self.caches[index].is_filled[places] = True
         slots, mask = self._slots(index, places, is_kept=True, holds=True)
         content = self._holds(index, places).expand(self.rows, -1, -1)
-        told = (content, cond, where.expand(self.rows, -1, -1), mask, slots)
+        told = (content, cond, where.expand(self.rows, -1, -1), self._there(mask), slots)
         level.generator.close(*told, self._rest_there(rest))
+
+    # The same of a few places on a CPU, in numpy.
+
+    def _are_few(self, index: int, places: IntArray) -> bool:
+        return is_lean(self._level(index), self.parents, self.rows * len(places))
+
+    def _open_few(self, index: int, places: IntArray) -> Tensor:
+        """As `open`."""
+        lean, steps = self._level(index).lean, self._first_steps(index, places)
+        where, hint = self._where_few(index, places, steps), None
+        if lean.echo is not None:
+            source, is_echo = self.source_steps(steps)
+            if is_echo.any():
+                hint = lean.echo(self._holds_few(lean.span, source // lean.span) * is_echo[:, None])
+        if lean.is_sequential:
+            self.caches[index].is_filled[places] = True
+            before = np.maximum(places - 1, 0)
+            is_known = (places > 0) & (self.last[index][before] < self.first[index][places])
+            content = lean.content(self._holds_few(lean.span, before, index))
+            where += np.where(is_known[:, None], content, lean.blank)
+        else:
+            where += lean.blank
+        slots, mask = self._slots(index, places, is_kept=lean.is_sequential)
+        if not lean.is_sequential:
+            mask = np.concatenate([mask, np.eye(len(places), dtype=np.bool_)], axis=1)
+        tokens = np.repeat(where[None], self.rows, axis=0)
+        if hint is not None:
+            tokens[self.is_given] += hint
+        hidden = lean.said(tokens, self.cond_few(index, places, steps), places, mask, slots)
+        array(self.handed[index])[:, places] = lean.down(hidden.reshape(-1, hidden.shape[-1])).reshape(
+            self.rows, len(places), -1
+        )
+        return torch.from_numpy(hidden)
+
+    def _close_few(self, index: int, places: IntArray) -> None:
+        """As `close`."""
+        lean, steps = self._level(index).lean, self._first_steps(index, places)
+        self.caches[index].is_filled[places] = True
+        slots, mask = self._slots(index, places, is_kept=True, holds=True)
+        tokens = lean.content(self._holds_few(lean.span, places, index)) + self._where_few(index, places, steps)
+        tokens = np.repeat(tokens[None], self.rows, axis=0)
+        lean.told(tokens, self.cond_few(index, places, steps), places, mask, slots)
+
+    def cond_few(self, index: int, places: IntArray, steps: IntArray) -> Array:
+        """As `_cond`: (rows * N, cond)."""
+        if index == 0:
+            parent = array(self.parents)[:, self.bar_of_step[steps]]
+        else:
+            parent = array(self.handed[index - 1])[:, steps // self._level(index - 1).span]
+        plan, texture = self._guiding(index, places, steps)
+        guide = self._level(index).guide.lean.for_rows(plan, texture, self.is_given)
+        return np.concatenate([parent, guide], axis=-1).reshape(len(guide) * len(places), -1)
+
+    def _where_few(self, index: int, places: IntArray, steps: IntArray) -> Array:
+        """As `_where`."""
+        lean = self._level(index).lean
+        where: Array = lean.step[self.step_in_bar[steps]] + lean.length[self.bar_len[steps]]
+        if lean.span == 1:
+            where += array(self.model.bands)[self.cell_of_place[places] % self.bands]
+        return where
+
+    def _holds_few(self, span: int, places: IntArray, index: int = -1) -> Array:
+        """As `_holds`, (N, content_dim); without an index of whole steps."""
+        if span == 1 and index >= 0:
+            by_cell: Array = array(self.encoded_cells)[self.cell_of_place[places]]
+            return by_cell
+        by_place: Array = array(self.encoded).reshape(self.T // span, -1)[places]
+        return by_place
+
+    # What places are told.
 
     def guides(self, index: int, places: IntArray) -> Guides:
         """The guiding values of places of a level; those of the content level also guide the leaf."""
-        level = self._level(index)
-        steps = self._first_steps(index, places)
-        plan = self._for_rows(self.plan[self.bar_of_step[steps]])
-        if level.span == HALF_STEPS:
-            return Guides(plan, None, self.given, self.given)
+        plan, texture = self._guiding(index, places, self._first_steps(index, places))
+        told = None if texture is None else Texture(*(self._for_rows(value) for value in texture))
+        return Guides(self._for_rows(plan), told, self.given, self.given)
+
+    def leaf_cond(self, places: IntArray) -> Tensor:
+        """The condition of the leaf at places (N,) of the content level: (rows * N, cond)."""
+        last = len(self.handed) - 1
+        handed = self.handed[last][:, self._there(places)]
+        if self._are_few(last, places):
+            plan, texture = self._guiding(last, places, self._first_steps(last, places))
+            guide = torch.from_numpy(self.model.leaf_guide.lean.for_rows(plan, texture, self.is_given))
+        else:
+            guide = self.model.leaf_guide(self.guides(last, places))
+        return torch.cat([handed, guide], dim=-1).flatten(0, 1)
+
+    def _guiding(self, index: int, places: IntArray, steps: IntArray) -> tuple[FloatArray, TextureArrays | None]:
+        """The plan rows (N, 6) and, below the half bar, the texture of places that begin at steps."""
+        span, plan = self._level(index).span, self.plan[self.bar_of_step[steps]]
+        if span == HALF_STEPS:
+            return plan, None
         half = steps // HALF_STEPS
-        if level.span == 1:
+        if span == 1:
             cells = self.cell_of_place[places]
             remaining, left = self.remaining[cells], self.steps_left[cells]
         else:
-            width = level.span * self.bands
+            width = span * self.bands
             remaining = self.remaining.reshape(-1, width)[places].max(1)
             left = self.steps_left.reshape(-1, width)[places].max(1)
-        values = (self.chroma[half], remaining, left, self.echo[half])
-        return Guides(plan, Texture(*(self._for_rows(value) for value in values)), self.given, self.given)
+        return plan, (self.chroma[half], remaining, left, self.echo[half])
 
     def source_steps(self, steps: IntArray) -> tuple[IntArray, npt.NDArray[np.bool_]]:
         """The steps that steps (N,) are to echo, and whether there is any: (N,) each."""
@@ -302,7 +393,7 @@ class Canvas:
         out: Tensor = level.echo(shown)
         return out
 
-    def _slots(self, index: int, places: IntArray, is_kept: bool, holds: bool = False) -> tuple[Slots, Tensor]:
+    def _slots(self, index: int, places: IntArray, is_kept: bool, holds: bool = False) -> tuple[Slots, Mask]:
         """The way of places to their level's cache, and the mask (N, keys): True where seen."""
         cache, window = self.caches[index], self._level(index).generator.window
         first, last = self.first[index], self.last[index]
@@ -321,7 +412,7 @@ class Canvas:
             mask &= np.abs(places[:, None] - columns) <= window
         if is_kept and not holds:
             mask |= places[:, None] == columns
-        return Slots(cache, self._there(places), low, high, is_kept), self._there(mask)
+        return Slots(cache, self._there(places), low, high, is_kept), mask
 
 
 @lru_cache(maxsize=256)

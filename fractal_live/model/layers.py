@@ -279,14 +279,19 @@ class GuideEncoder(nn.Module):
         out: Tensor = self.chroma(levels) + remaining + self.pace(pace) + self.echo(texture.echo)
         return out
 
-    def _lean(self, guides: Guides) -> Array:
+    @property
+    def lean(self) -> LeanGuide:
+        """The twin for a few tokens on a CPU, of the weights as they are now."""
         at = self.mix.weight.data_ptr()
         if self._few is None or self._few[0] != at:
             self._few = at, LeanGuide(self)
+        return self._few[1]
+
+    def _lean(self, guides: Guides) -> Array:
         texture = guides.texture
         told = (
             None
             if texture is None
             else (texture.chroma.numpy(), texture.remaining.numpy(), texture.steps_left.numpy(), texture.echo.numpy())
         )
-        return self._few[1](array(guides.plan), guides.plan_given.numpy(), told, guides.texture_given.numpy())
+        return self.lean(array(guides.plan), guides.plan_given.numpy(), told, guides.texture_given.numpy())

@@ -27,7 +27,7 @@ Modulation = tuple[Array, Array]
 """What a condition makes of a norm: one plus the scale, and the shift, (N or 1, C) each."""
 
 Given = npt.NDArray[np.bool_]
-Texture = tuple[IntArray, IntArray, IntArray, IntArray]
+TextureArrays = tuple[IntArray, IntArray, IntArray, IntArray]
 """Chroma levels, onsets and steps still to come, and echo class, as in `layers.Texture`."""
 
 FEW = 24  # tokens; from about there on arithmetic outweighs dispatch
@@ -181,8 +181,9 @@ class LeanTrunk:
         turn: Turn,
         mask: npt.NDArray[np.bool_] | None,
         memory: FewMemory | None,
+        is_told: bool = False,
     ) -> Array:
-        """x (B, N, C); modulations for (B * N or 1) tokens."""
+        """x (B, N, C); modulations for (B * N or 1) tokens. What is told is only remembered: nothing comes of it."""
         B, N, C = x.shape
         x, heads = x.reshape(B * N, C), self.heads
         for index, block in enumerate(self.blocks):
@@ -191,6 +192,8 @@ class LeanTrunk:
             q, k, v = qk[:, :heads], qk[:, heads:], qkv[:, :, 2 * heads :].transpose(0, 2, 1, 3)
             if memory is not None:
                 k, v = memory.joined_few(index, k, v)
+            if is_told and index == len(self.blocks) - 1:
+                break
             x = x + block.out(attended(q, k, v, mask).reshape(B * N, C))
             x = x + block.mlp_out(gelu_tanh(block.mlp_in(normed(x, modulations[2 * index + 1]))))
         return normed(x, modulations[-1]).reshape(B, N, C)
@@ -214,7 +217,26 @@ class LeanGuide:
             self.remaining, self.echo = array(guide.remaining.weight), array(guide.echo.weight)
             self.class_start = np.arange(0, len(self.chroma), len(self.chroma) // 12)
 
-    def __call__(self, plan: Array, plan_given: Given, texture: Texture | None, texture_given: Given) -> Array:
+    def for_rows(self, plan: Array, texture: TextureArrays | None, is_given: Given) -> Array:
+        """Of N tokens, plan (N, 6) and texture, to several rows, of which some are given it: (rows, N, dim)."""
+        known = ~np.isnan(plan)
+        told = self.plan(np.concatenate([np.where(known, plan, 0), known], axis=-1, dtype=np.float32))
+        null = self.plan_null
+        if texture is not None:
+            chroma, remaining, left, echo = texture
+            told += np.add.reduce(self.chroma[self.class_start + chroma], axis=1)
+            told += self.chroma_bias
+            told += self.remaining[remaining.clip(0, len(self.remaining) - 1)]
+            told += self.pace(np.stack([remaining / np.maximum(left, 1), left / 8], axis=-1).astype(np.float32))
+            told += self.echo[echo]
+            null = null + self.texture_null
+        out = told[None]
+        if len(is_given) > 1:
+            out = np.where(is_given[:, None, None], told, null)
+        out = out / (1 + np.exp(-out))
+        return self.mix(out.reshape(out.shape[0] * len(plan), -1)).reshape(len(is_given), len(plan), -1)
+
+    def __call__(self, plan: Array, plan_given: Given, texture: TextureArrays | None, texture_given: Given) -> Array:
         """plan (B, N, 6), texture of (B, N) tokens; given (B,): (B, N, dim)."""
         B, N, _ = plan.shape
         known = ~np.isnan(plan)
@@ -233,3 +255,31 @@ class LeanGuide:
             out += told
         out /= 1 + np.exp(-out)
         return self.mix(out.reshape(B * N, -1)).reshape(B, N, -1)
+
+
+class LeanLevel:
+    """The weights of a `fractal.Level`: tokens, and what its trunk makes of them."""
+
+    def __init__(self, level: Any) -> None:
+        generator = level.generator
+        self.span, self.head_dim = level.span, generator.trunk.head_dim
+        self.is_sequential = hasattr(generator, "mask")
+        self.blank = array(generator.mask if self.is_sequential else generator.query)
+        self.content, self.down = Lines(generator.content), Lines(level.down)
+        self.echo = None if level.echo is None else Lines(level.echo)
+        self.step, self.length = array(generator.place.step.weight), array(generator.place.length.weight)
+        self.trunk: LeanTrunk = generator.trunk.lean
+
+    def said(
+        self, tokens: Array, cond: Array, places: IntArray, mask: npt.NDArray[np.bool_], memory: FewMemory
+    ) -> Array:
+        """Hidden states (B, N, dim) of tokens (B, N, dim) at places, under cond (B * N, cond), mask (N, keys)."""
+        turn = turn_at(places, self.head_dim)
+        return self.trunk(tokens, self.trunk.modulations(cond), turn, mask, memory)
+
+    def told(
+        self, tokens: Array, cond: Array, places: IntArray, mask: npt.NDArray[np.bool_], memory: FewMemory
+    ) -> None:
+        """Puts tokens into the memory."""
+        turn = turn_at(places, self.head_dim)
+        self.trunk(tokens, self.trunk.modulations(cond), turn, mask, memory, is_told=True)

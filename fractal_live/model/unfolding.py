@@ -220,11 +220,7 @@ class Unfolding:
         making = [self._cell(int(cell)) for cell in cells]
         if not self.scores_forced and not any(cell.room for cell in making):
             return
-        last = len(canvas.handed) - 1
-        places = self._places(1, cells)
-        guide = self.model.leaf_guide(canvas.guides(last, places))
-        handed = canvas.handed[last][:, torch.from_numpy(places).to(canvas.device)]
-        cond = torch.cat([handed, guide], dim=-1).flatten(0, 1)
+        cond = canvas.leaf_cond(self._places(1, cells))
         band = torch.from_numpy(cells % self.bands).to(canvas.device).repeat(canvas.rows)
         chords = Chords(
             self.sampling,
