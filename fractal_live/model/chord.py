@@ -63,15 +63,15 @@ class Chords:
                 break
             pitch = np.minimum(pitches, STOP - 1)
             locked = [_taken(cell, own) for cell, own in zip(cells, pitch.tolist(), strict=True)]
-            every_pitch = np.tile(pitch, branches)
+            every_pitch = _for_branches(pitch, branches)
             velocity = self._velocities(cells, locked, self._guided(voice.velocity_scores(every_pitch), branches))
-            every_velocity = np.tile(velocity, branches)
+            every_velocity = _for_branches(velocity, branches)
             scores = self._guided(voice.duration_scores(every_pitch, every_velocity), branches)
             duration = self._durations(cells, locked, pitch, velocity, scores)
             for cell, *note in zip(cells, pitches.tolist(), velocity.tolist(), duration.tolist(), strict=True):
                 if cell.is_open:
                     cell.notes.append((note[0], note[1], note[2]))
-            voice.tell(every_pitch, every_velocity, np.tile(duration, branches))
+            voice.tell(every_pitch, every_velocity, _for_branches(duration, branches))
 
     def _guided(self, scores: Array, branches: int) -> Array:
         return mixed(scores.reshape(branches, -1, scores.shape[-1]), self.scale)
@@ -138,6 +138,11 @@ class Chords:
                 duration[index] = self.limit(index, (int(pitch[index]), int(velocity[index]), int(duration[index])))
         _count(scores, duration, cells)
         return duration
+
+
+def _for_branches(choice: Choice, branches: int) -> Choice:
+    """The same choices for every branch, one branch after another."""
+    return choice if branches == 1 else np.concatenate([choice] * branches)
 
 
 def _log_sum(scores: Array) -> Array:

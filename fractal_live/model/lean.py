@@ -69,6 +69,13 @@ class Lines:
 def normed(x: Array, modulation: Modulation) -> Array:
     """AdaLN of x (N, C) under what its condition makes of it."""
     size = x.shape[1]
+    if len(x) == 1:
+        only = x[0]
+        away = x - np.float32(np.add.reduce(only) / size)
+        away *= np.float32(1 / math.sqrt(np.dot(away[0], away[0]) / size + 1e-5))
+        away *= modulation[0]
+        away += modulation[1]
+        return away
     away = np.subtract(x, np.add.reduce(x, axis=1, keepdims=True) * np.float32(1 / size), dtype=np.float32)
     deviation: Array = np.sqrt(np.einsum("ij,ij->i", away, away)[:, None] * np.float32(1 / size) + np.float32(1e-5))
     away /= deviation

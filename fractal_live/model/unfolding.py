@@ -28,7 +28,7 @@ from fractal_live.model.lean import Array, array
 from fractal_live.model.lengths import Lengths
 from fractal_live.model.order import band_of, cells_per_half
 from fractal_live.model.phrase import Source
-from fractal_live.model.pitch import PITCHES, RECALL_MAPS, Recall, remembered
+from fractal_live.model.pitch import PITCHES, RECALL_MAPS, PitchRange, Recall, remembered
 from fractal_live.model.sampling import drawn, guidance, mixed
 from fractal_live.model.voice import Voices
 from fractal_live.music.harmony import Chroma
@@ -67,6 +67,7 @@ class Unfolding:
         self.density = np.rint(page.plan[:, COLUMN["density"]]).astype(np.int64)
         self.is_decided = page.group < page.first_group
         band = band_range(model.config, torch.arange(self.bands))
+        self.band_ends = band.low.numpy(), band.high.numpy()
         self.band_low = np.maximum(low, band.low.numpy())
         self.band_high = np.minimum(high, band.high.numpy())
         self.free = np.maximum(self.band_high - self.band_low + 1, 0)  # pitches of each band that may be struck
@@ -96,10 +97,10 @@ class Unfolding:
         groups = np.unique(self.page.group[~self.is_decided])
         for place, group in enumerate(groups):
             self.opened = place / len(groups)
-            self._make(np.flatnonzero(self.page.group == group))
+            self._make(np.flatnonzero(self.page.group == group), is_last=place == len(groups) - 1)
 
-    def _make(self, halves: IntArray) -> None:
-        """The half bars of one group, from their decisions to their notes."""
+    def _make(self, halves: IntArray, is_last: bool) -> None:
+        """The half bars of one group, from their decisions to their notes. Of the last one nobody is told."""
         canvas = self.canvas
         self._decide(halves, canvas.open(0, halves))
         cells, ranks = cells_per_half(self.model.config), self.page.ranks[halves]
@@ -107,8 +108,10 @@ class Unfolding:
             opened = np.flatnonzero(ranks == rank) % cells + halves * cells  # one cell of each half bar
             self._open_places(opened)
             self._draw(opened)
-            self._close_places(opened)
-        canvas.close(0, halves)
+            if not (is_last and rank == cells - 1):
+                self._close_places(opened)
+        if not is_last:
+            canvas.close(0, halves)
         self.is_decided[halves] = True
 
     # What a half bar decides.
@@ -221,7 +224,7 @@ class Unfolding:
         if not self.scores_forced and not any(cell.room for cell in making):
             return
         cond = canvas.leaf_cond(self._places(1, cells))
-        band = torch.from_numpy(cells % self.bands).to(canvas.device).repeat(canvas.rows)
+        band = np.tile(cells % self.bands, canvas.rows)
         chords = Chords(
             self.sampling,
             self.generator,
@@ -230,7 +233,7 @@ class Unfolding:
             lambda place, scores: self.lengths.tilted(*self._place_in_bar(int(cells[place]) // self.bands), scores),
             self.scores_forced,
         )
-        within = band_range(self.model.config, band)
+        within = PitchRange(*(torch.from_numpy(ends[band]).to(canvas.device) for ends in self.band_ends))
         chords.draw(making, self.voices.of(cond, self._recall(cells), within), canvas.rows)
         for cell, made in zip(cells.tolist(), making, strict=True):
             for token in made.notes:
