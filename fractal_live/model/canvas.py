@@ -32,7 +32,7 @@ from fractal_live.model.grid import (
 )
 from fractal_live.model.layers import Guides, Texture
 from fractal_live.model.lean import Array, TextureArrays, array, is_lean
-from fractal_live.model.order import band_of, cell_order, cells_per_half, scan
+from fractal_live.model.order import band_of, cell_order, cells_per_half, distance_to, scan, still_mattering
 from fractal_live.music.harmony import chroma_of_bar
 from fractal_live.music.notes import Bar
 
@@ -119,10 +119,9 @@ class Canvas:
         """Fills the caches from the known half bars: all of them where a level sees everything, else those near
         enough to what is to be made to matter."""
         config = self.model.config
-        half = np.arange(self.H)
-        is_known = self.group < self.page.first_group
+        half, is_known = np.arange(self.H), self.group < self.page.first_group
         made = half[~is_known]
-        away = np.abs(half[:, None] - made).min(1) * HALF_STEPS if len(made) else np.zeros_like(half)
+        away = distance_to(half, made) * HALF_STEPS
         reach = [0.0]  # in steps: how far from what is made a level's states still matter, from the leaf up
         for level, span in zip(config.levels[:0:-1], config.spans[:0:-1], strict=True):
             reach.append(reach[-1] + level.num_blocks * level.window * span if level.window else float("inf"))
@@ -132,41 +131,16 @@ class Canvas:
             if not len(heard):
                 return
             places = self._places_of_halves(index, heard)
-            distance = self._distance(places, self._places_of_halves(index, made))
+            distance = distance_to(places, self._places_of_halves(index, made))
             is_asked = np.repeat((away[heard] <= states + HALF_STEPS) & (states > 0), len(places) // len(heard))
+            level = config.levels[index + 1]
             if isinstance(self._level(index).generator, SequentialGenerator):
-                self.open(index, places, self._rest(index, distance, is_asked))
+                self.open(index, places, still_mattering(level, distance, is_asked))
                 continue
-            self.close(index, places, self._rest(index, distance, is_asked, is_handed=False))
+            self.close(index, places, still_mattering(level, distance, is_asked, is_handed=False))
             asked = half[is_known & (away <= states + HALF_STEPS)]
             if states and len(asked):
                 self.open(index, self._places_of_halves(index, asked))
-
-    def _distance(self, places: IntArray, made: IntArray) -> IntArray:
-        """How far each place is from the nearest that is made."""
-        if not len(made):
-            return np.zeros_like(places)
-        distance: IntArray = np.abs(places[:, None] - made).min(1)
-        return distance
-
-    def _rest(
-        self, index: int, distance: IntArray, is_asked: npt.NDArray[np.bool_], is_handed: bool = True
-    ) -> list[IntArray]:
-        """Of known places at such a distance from what is made, block by block, those whose states matter beyond it:
-        each block reaches as far as the window. Those asked are handed down, unless the level hands others down."""
-        level = self._level(index)
-        blocks, window = len(level.generator.trunk.blocks), level.generator.window
-        reached = int(distance[is_asked].max(initial=0))
-        rest: list[IntArray] = []
-        left = np.arange(len(distance))
-        for block in range(blocks):
-            if block == blocks - 1:
-                goes_on = is_asked[left] & is_handed
-            else:
-                goes_on = (distance[left] <= reached + (blocks - 1 - block) * window) | (window == 0)
-            rest.append(np.flatnonzero(goes_on))
-            left = left[goes_on]
-        return rest
 
     def _places_of_halves(self, index: int, halves: IntArray) -> IntArray:
         each = len(self.first[index]) // self.H
@@ -246,9 +220,7 @@ class Canvas:
         if hint is not None:
             tokens[self.is_given] += hint
         hidden = lean.said(tokens, self.cond_few(index, places, steps), places, mask, slots)
-        array(self.handed[index])[:, places] = lean.down(hidden.reshape(-1, hidden.shape[-1])).reshape(
-            self.rows, len(places), -1
-        )
+        array(self.handed[index])[:, places] = lean.down(hidden)
         return torch.from_numpy(hidden)
 
     def _close_few(self, index: int, places: IntArray) -> None:

@@ -51,7 +51,7 @@ def array(x: Tensor) -> Array:
 
 
 class Lines:
-    """A linear layer: x (N, in) to (N, out)."""
+    """A linear layer: x (..., in) to (..., out)."""
 
     __slots__ = ("bias", "weight")
 

@@ -106,6 +106,11 @@ class Unfolding:
         cells, ranks = cells_per_half(self.model.config), self.page.ranks[halves]
         for rank in range(cells):
             opened = np.flatnonzero(ranks == rank) % cells + halves * cells  # one cell of each half bar
+            coming = (np.argsort(ranks, axis=1)[:, rank:] + halves[:, None] * cells).reshape(-1)
+            if self._have_all(coming):
+                if not is_last:
+                    self._pass_over(coming)
+                break
             self._open_places(opened)
             self._draw(opened)
             if not (is_last and rank == cells - 1):
@@ -204,6 +209,22 @@ class Unfolding:
                 continue
             places = self._places(span, cells)
             canvas.close(index, places[canvas.last[index][places] == order])
+
+    def _have_all(self, cells: IntArray) -> bool:
+        """Whether nothing is to be drawn of the cells that are still to come, as their half bars have all they get."""
+        return not self.scores_forced and not self.staying and not self.canvas.remaining[cells].any()
+
+    def _pass_over(self, cells: IntArray) -> None:
+        """Opens and closes, level by level, what is left of half bars that have all their onsets."""
+        canvas = self.canvas
+        canvas.encode(np.unique(cells // self.bands))
+        for index, span in enumerate(self.model.config.spans[1:]):
+            if index:
+                places = np.unique(self._places(span, cells))
+                canvas.close(index, places)
+                opened = places[np.isin(canvas.first[index][places], canvas.order[cells])]
+                if len(opened):
+                    canvas.open(index, opened)
 
     def _places(self, span: int, cells: IntArray) -> IntArray:
         """The places of the level of such a span that hold these cells, one of each half bar."""

@@ -28,6 +28,7 @@ from fractal_live.model.pitch import (
 )
 from fractal_live.model.sampling import draw, drawn, guided, mixed
 from fractal_live.model.unfold import unfold_bar
+from fractal_live.model.unfolding import Unfolding
 from fractal_live.model.voice import LeanVoice, PlainVoice, Voices
 from fractal_live.music.request import BarRequest, Sampling
 from tests.model.material import dense, played
@@ -231,6 +232,20 @@ def test_a_bar_is_the_same_without_the_lean_arithmetic(
         with torch.inference_mode():
             made.append(unfold_bar(model, request, torch.Generator().manual_seed(4)))
     assert made[0].bars == made[1].bars and np.array_equal(made[0].chroma, made[1].chroma)
+    assert made[0].log_likelihood == pytest.approx(made[1].log_likelihood, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["live", "all-mar", "five-levels", "bands-row", "bands-column-mar"])
+def test_what_is_left_of_a_half_bar_is_passed_over_as_if_it_were_opened(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six notes in a bar, beside an unfolding that opens cell after cell to the end."""
+    model, request, made = lively(7, CONFIGS[name]), BarRequest(3, played(3), dense(6)), []
+    for _ in range(2):
+        with torch.inference_mode():
+            made.append(unfold_bar(model, request, torch.Generator().manual_seed(0)))
+        monkeypatch.setattr(Unfolding, "_have_all", lambda self, cells: False)
+    assert made[0].bars == made[1].bars
     assert made[0].log_likelihood == pytest.approx(made[1].log_likelihood, abs=1e-3)
 
 
