@@ -30,12 +30,13 @@ def echoes(notes: IntArray, group: IntArray) -> IntArray:
     step, pitch = notes[:, 0], notes[:, 1]
     struck[step // HALF_STEPS, step % HALF_STEPS * 128 + pitch] = 1
     size = np.sqrt(struck.sum(1))
+    shared = struck @ struck.T  # whole numbers, so exact
     best, found = np.full(H, LIKENESS_EDGES[0], dtype=np.float64), np.zeros(H, dtype=np.int64)
     for index, offset in enumerate(ECHO_SOURCES):
         here = np.arange(max(0, -offset), min(H, H - offset))
         there = here + offset
         both = size[here] * size[there]
-        alike = np.where(both > 0, (struck[here] * struck[there]).sum(1) / np.maximum(both, 1e-9), 0.0)
+        alike = np.where(both > 0, shared[here, there] / np.maximum(both, 1e-9), 0.0)
         is_better = (alike > best[here] + 1e-6) & (group[there] < group[here])
         strength = np.digitize(alike, LIKENESS_EDGES[1:])
         found[here[is_better]] = (1 + index * len(ECHO_STRENGTHS) + strength)[is_better]
