@@ -7,6 +7,8 @@ and attention reaches only what was opened earlier.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -39,13 +41,23 @@ class SequentialGenerator(nn.Module):
         return hidden
 
     def open(
-        self, previous: Tensor, is_known: Tensor, cond: Tensor, place: Tensor, hint: Tensor, mask: Tensor, slots: Slots
+        self,
+        previous: Tensor,
+        is_known: Tensor,
+        cond: Tensor,
+        place: Tensor,
+        hint: Tensor,
+        mask: Tensor,
+        slots: Slots,
+        rest: Sequence[Tensor] | None = None,
     ) -> Tensor:
         """Some places (B, N, dim), put into the cache: previous (B, N, content_dim) what the places before them hold,
-        is_known (B, N), mask (N, keys) True where seen, themselves included."""
-        hidden: Tensor = self.trunk(
-            self._token(previous, is_known, place, hint), cond, slots.places, mask[None, None], slots
-        )
+        is_known (B, N), mask (N, keys) True where seen, themselves included. With `rest` as in `Trunk.remember` only
+        those that it leaves."""
+        tokens = self._token(previous, is_known, place, hint)
+        if rest is not None:
+            return self.trunk.remember(tokens, cond, mask[None, None], slots, rest)
+        hidden: Tensor = self.trunk(tokens, cond, slots.places, mask[None, None], slots)
         return hidden
 
     def _token(self, previous: Tensor, is_known: Tensor, place: Tensor, hint: Tensor) -> Tensor:

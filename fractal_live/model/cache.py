@@ -5,10 +5,14 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Protocol
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from fractal_live.model.config import LevelConfig
+
+Array = npt.NDArray[np.float32]
 
 
 class Memory(Protocol):
@@ -16,6 +20,14 @@ class Memory(Protocol):
     that are to be attended to."""
 
     def joined(self, block: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]: ...
+
+    def joined_few(self, block: int, k: Array, v: Array) -> tuple[Array, Array]: ...
+
+
+class FewMemory(Protocol):
+    """As much of a `Memory` as the lean arithmetic needs."""
+
+    def joined_few(self, block: int, k: Array, v: Array) -> tuple[Array, Array]: ...
 
 
 @dataclass(slots=True)
@@ -35,8 +47,30 @@ class KVCache:
             self.values.append(v)
         return k, v
 
+    def joined_few(self, block: int, k: Array, v: Array) -> tuple[Array, Array]:
+        keys, values = self.joined(block, torch.from_numpy(k), torch.from_numpy(v))
+        return keys.numpy(), values.numpy()
+
     def __len__(self) -> int:
         return self.keys[0].shape[2] if self.keys else 0
+
+
+@dataclass(slots=True)
+class FewKVCache:
+    """A `KVCache` in numpy."""
+
+    keys: list[Array] = field(default_factory=list)
+    values: list[Array] = field(default_factory=list)
+
+    def joined_few(self, block: int, k: Array, v: Array) -> tuple[Array, Array]:
+        if block < len(self.keys):
+            k = np.concatenate([self.keys[block], k], axis=2)
+            v = np.concatenate([self.values[block], v], axis=2)
+            self.keys[block], self.values[block] = k, v
+        else:
+            self.keys.append(k)
+            self.values.append(v)
+        return k, v
 
 
 class PlaceCache:
@@ -47,7 +81,7 @@ class PlaceCache:
         shape = (rows, level.num_heads, places, level.embed_dim // level.num_heads)
         self.keys = [torch.zeros(shape, device=device) for _ in range(level.num_blocks)]
         self.values = [torch.zeros(shape, device=device) for _ in range(level.num_blocks)]
-        self.is_filled = torch.zeros(places, dtype=torch.bool, device=device)
+        self.is_filled = np.zeros(places, dtype=np.bool_)
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,3 +103,13 @@ class Slots:
             return keys[:, :, self.low : self.high], values[:, :, self.low : self.high]
         held = slice(self.low, self.high)
         return torch.cat([keys[:, :, held], k], dim=2), torch.cat([values[:, :, held], v], dim=2)
+
+    def joined_few(self, block: int, k: Array, v: Array) -> tuple[Array, Array]:
+        """As `joined`, of a cache on the CPU."""
+        keys, values = self.cache.keys[block].numpy(), self.cache.values[block].numpy()
+        if self.is_kept:
+            places = self.places.numpy()
+            keys[:, :, places], values[:, :, places] = k, v
+            return keys[:, :, self.low : self.high], values[:, :, self.low : self.high]
+        held = slice(self.low, self.high)
+        return np.concatenate([keys[:, :, held], k], axis=2), np.concatenate([values[:, :, held], v], axis=2)

@@ -8,15 +8,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from functools import lru_cache
+from typing import Any
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
 from fractal_live.model.ar import SequentialGenerator
 from fractal_live.model.cache import PlaceCache, Slots
 from fractal_live.model.config import HALF_STEPS, ModelConfig, chroma_level
-from fractal_live.model.echo import NO_ECHO, echoes, onsets_per_half, source_of
+from fractal_live.model.echo import NO_ECHO, SOURCE_OF, echoes, onsets_per_half
 from fractal_live.model.fractal import Fractal, Level
 from fractal_live.model.grid import (
     FloatArray,
@@ -29,20 +31,14 @@ from fractal_live.model.grid import (
     visible_content,
 )
 from fractal_live.model.layers import Guides, Texture
-from fractal_live.model.order import (
-    Opening,
-    band_of,
-    cell_order,
-    cells_per_half,
-    near,
-    opening,
-    scan,
-    sees_earlier,
-    sees_held,
-    sees_known,
-)
+from fractal_live.model.lean import Array, TextureArrays, array, is_lean
+from fractal_live.model.order import band_of, cell_order, cells_per_half, distance_to, scan, still_mattering
 from fractal_live.music.harmony import chroma_of_bar
 from fractal_live.music.notes import Bar
+
+Mask = npt.NDArray[np.bool_]
+Rest = list[IntArray] | None
+"""Which of a level's known places still matter beyond each of its blocks; `Trunk.remember`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,61 +56,61 @@ class Page:
 
 
 class Canvas:
-    """The state of a page, as tensors. Places of a level are counted from 0; those of the content level in scan
-    order, half bar by half bar."""
+    """The state of a page. Places of a level are counted from 0; those of the content level in scan order, half bar by
+    half bar. What is counted and decided is kept in numpy; what the model says and remembers, on its device."""
 
     def __init__(self, model: Fractal, page: Page, rows: int) -> None:
         config, device = model.config, page.parents.device
         self.model, self.page, self.rows, self.device = model, page, rows, device
         self.levels = [level for level in model.levels if isinstance(level, Level)]
-        self.given = torch.tensor([True, False][:rows], device=device)
+        self.is_given = np.array([True, False][:rows])
+        self.given = self._there(self.is_given)
         starts = bar_starts(page.bars)
-        self.T, self.H, bands = int(starts[-1]), int(starts[-1]) // HALF_STEPS, config.pitch_bands
+        self.T, self.H, self.bands = int(starts[-1]), int(starts[-1]) // HALF_STEPS, config.pitch_bands
         notes = grid_notes(page.bars)
         is_in_range = (notes[:, 1] >= config.pitch_low) & (notes[:, 1] <= config.pitch_high)
         notes = limit_chords(notes[is_in_range], config.max_notes_per_step)
         is_made = page.group[notes[:, 0] // HALF_STEPS] >= page.first_group
         self.staying, notes = notes[is_made], notes[~is_made]
-        band, order = band_of(config, notes[:, 1]), cell_order(page.group, page.ranks)
-        self.content = torch.from_numpy(visible_content(notes, band, order, self.T)).to(device)
+        band, self.order = band_of(config, notes[:, 1]), cell_order(page.group, page.ranks)
+        self.content = visible_content(notes, band, self.order, self.T)
 
         lengths = np.array([bar.meter.steps_per_bar for bar in page.bars])
-        bar_of_step = np.repeat(np.arange(len(page.bars)), np.diff(starts))
-        step_in_bar = np.arange(self.T) - starts[bar_of_step]
-        self.starts, self.bar_of_half = starts, bar_of_step[::HALF_STEPS]
-        self.is_valid = step_in_bar < lengths[bar_of_step]
-        self.bar_of_step = torch.from_numpy(bar_of_step).to(device)
-        self.step_in_bar = torch.from_numpy(np.minimum(step_in_bar, config.max_bar_len - 1)).to(device)
-        self.bar_len = torch.from_numpy(np.minimum(lengths, config.max_bar_len)[bar_of_step]).to(device)
-        self.plan = torch.from_numpy(scaled_plan(page.plan)).to(device)
+        self.bar_of_step = np.repeat(np.arange(len(page.bars)), np.diff(starts))
+        step_in_bar = np.arange(self.T) - starts[self.bar_of_step]
+        self.starts, self.bar_of_half = starts, self.bar_of_step[::HALF_STEPS]
+        self.is_valid = step_in_bar < lengths[self.bar_of_step]
+        self.step_in_bar = np.minimum(step_in_bar, config.max_bar_len - 1)
+        self.bar_len = np.minimum(lengths, config.max_bar_len)[self.bar_of_step]
+        self.plan = scaled_plan(page.plan)
         self.parents = torch.where(self.given[:, None, None], page.parents, model.no_plan)  # (rows, bars, compressed)
 
-        chroma = [_chroma_levels(bar) for bar in page.bars]
-        self.chroma = torch.from_numpy(np.concatenate(chroma)).to(device)  # (H, 12)
-        self.onsets = torch.from_numpy(onsets_per_half(notes, self.H)).to(device)
-        self.echo = torch.from_numpy(echoes(notes, page.group)).to(device)
-        self.group = torch.from_numpy(page.group).to(device)
-        cell = notes[:, 0] * bands + band
-        struck = np.bincount(cell, minlength=self.T * bands)
-        self.remaining = torch.from_numpy(left_in_half(struck, page.ranks)).to(device)
-        left = left_in_half(np.repeat(self.is_valid, bands).astype(np.int64), page.ranks)
-        self.steps_left = torch.from_numpy(-(-left // bands)).to(device)
+        self.chroma = np.concatenate([_chroma_levels(bar) for bar in page.bars])  # (H, 12)
+        self.onsets = onsets_per_half(notes, self.H)
+        self.group = page.group
+        self.echo = echoes(notes, self.group)
+        struck = np.bincount(notes[:, 0] * self.bands + band, minlength=self.T * self.bands)
+        self.remaining = left_in_half(struck, page.ranks)
+        left = left_in_half(np.repeat(self.is_valid, self.bands).astype(np.int64), page.ranks)
+        self.steps_left = -(-left // self.bands)
 
-        self.order = torch.from_numpy(order).to(device)
-        self.cell_of_place = _scan_of_all(config, self.H).to(device)  # of the content level
-        self.step_order = opening(self.order[None], bands)
-        self.openings: list[Opening] = []
+        self.cell_of_place = _scan_of_all(config, self.H)  # of the content level
+        self.step_last = self.order.reshape(-1, self.bands).max(1)
+        self.first: list[IntArray] = []  # when each place of a level is predicted,
+        self.last: list[IntArray] = []  # and from when on it is known
         self.caches: list[PlaceCache] = []
         self.handed: list[Tensor] = []
         for index, span in enumerate(config.spans[1:]):
-            places = self.T // span * (bands if span == 1 else 1)
             by_place = self.order[self.cell_of_place] if span == 1 else self.order
-            self.openings.append(opening(by_place[None], 1 if span == 1 else span * bands))
-            self.caches.append(PlaceCache(config.levels[index + 1], rows, places, device))
+            cells = by_place.reshape(-1, 1 if span == 1 else span * self.bands)
+            self.first.append(cells.min(1))
+            self.last.append(cells.max(1))
+            self.caches.append(PlaceCache(config.levels[index + 1], rows, len(cells), device))
             width = config.levels[index + 1].compressed_dim
-            self.handed.append(torch.zeros(rows, places, width, device=device))
-        self.encoded = model.steps(self.content[None])[0]  # (T, step_dim)
-        self.encoded_cells = model.encoded_cells(self.content[None], self.encoded[None])[0]
+            self.handed.append(torch.zeros(rows, len(cells), width, device=device))
+        content = self._there(self.content)[None]
+        self.encoded = model.steps(content)[0]  # (T, step_dim)
+        self.encoded_cells = model.encoded_cells(content, self.encoded[None])[0]
         self._read_known()
 
     # What stands already.
@@ -123,10 +119,9 @@ class Canvas:
         """Fills the caches from the known half bars: all of them where a level sees everything, else those near
         enough to what is to be made to matter."""
         config = self.model.config
-        half = torch.arange(self.H, device=self.device)
-        is_known = self.group < self.page.first_group
+        half, is_known = np.arange(self.H), self.group < self.page.first_group
         made = half[~is_known]
-        away = (half[:, None] - made).abs().amin(1) * HALF_STEPS if len(made) else torch.zeros_like(half)
+        away = distance_to(half, made) * HALF_STEPS
         reach = [0.0]  # in steps: how far from what is made a level's states still matter, from the leaf up
         for level, span in zip(config.levels[:0:-1], config.spans[:0:-1], strict=True):
             reach.append(reach[-1] + level.num_blocks * level.window * span if level.window else float("inf"))
@@ -135,155 +130,261 @@ class Canvas:
             heard = half[is_known & (away <= contents + HALF_STEPS)]
             if not len(heard):
                 return
+            places = self._places_of_halves(index, heard)
+            distance = distance_to(places, self._places_of_halves(index, made))
+            is_asked = np.repeat((away[heard] <= states + HALF_STEPS) & (states > 0), len(places) // len(heard))
+            level = config.levels[index + 1]
             if isinstance(self._level(index).generator, SequentialGenerator):
-                self.open(index, self._places_of_halves(index, heard))
+                self.open(index, places, still_mattering(level, distance, is_asked))
                 continue
-            self.close(index, self._places_of_halves(index, heard))
+            self.close(index, places, still_mattering(level, distance, is_asked, is_handed=False))
             asked = half[is_known & (away <= states + HALF_STEPS)]
             if states and len(asked):
                 self.open(index, self._places_of_halves(index, asked))
 
-    def _places_of_halves(self, index: int, halves: Tensor) -> Tensor:
-        each = self.openings[index].first.shape[1] // self.H
-        return (halves[:, None] * each + torch.arange(each, device=self.device)).reshape(-1)
+    def _places_of_halves(self, index: int, halves: IntArray) -> IntArray:
+        each = len(self.first[index]) // self.H
+        places: IntArray = (halves[:, None] * each + np.arange(each)).reshape(-1)
+        return places
 
     # Opening and closing places.
 
-    def open(self, index: int, places: Tensor) -> Tensor:
-        """What a level says at some places (N,): hidden states (rows, N, dim), handed down as well."""
+    def open(self, index: int, places: IntArray, rest: Rest = None) -> Tensor:
+        """What a level says at some places (N,): hidden states (rows, N, dim), handed down as well; of those
+        alone that `rest` leaves, if it is given."""
+        if rest is None and self._are_few(index, places):
+            return self._open_few(index, places)
         level = self._level(index)
         generator = level.generator
         steps = self._first_steps(index, places)
-        cond = torch.cat([self._parent(index, places, steps), level.guide(self.guides(index, places))], dim=-1)
-        where = generator.place(self.step_in_bar[steps], self.bar_len[steps])
-        if level.span == 1:
-            where = where + self.model.bands[self.cell_of_place[places] % self.model.config.pitch_bands]
-        hint = self._hint(level, index, places, steps)
+        cond, where = self._cond(index, places, steps), self._where(index, places, steps)
+        hint = self._hint(level, steps)
         where, hint = where.expand(self.rows, -1, -1), hint.expand(self.rows, *hint.shape[1:])
         if isinstance(generator, SequentialGenerator):
             self.caches[index].is_filled[places] = True
             slots, mask = self._slots(index, places, is_kept=True)
-            previous = self._holds(index, (places - 1).clamp(min=0)).expand(self.rows, -1, -1)
-            first, last = self.openings[index].first[0], self.openings[index].last[0]
-            is_known = (places > 0) & (last[(places - 1).clamp(min=0)] < first[places])
-            hidden = generator.open(previous, is_known[None], cond, where, hint, mask, slots)
+            before = np.maximum(places - 1, 0)
+            previous = self._holds(index, before).expand(self.rows, -1, -1)
+            is_known = (places > 0) & (self.last[index][before] < self.first[index][places])
+            told = (previous, self._there(is_known)[None], cond, where, hint, self._there(mask), slots)
+            hidden = generator.open(*told, self._rest_there(rest))
         else:
             slots, mask = self._slots(index, places, is_kept=False)
-            hidden = generator.ask(cond, where, hint, mask, slots)
-        self.handed[index][:, places] = level.down(hidden)
+            hidden = generator.ask(cond, where, hint, self._there(mask), slots)
+        for left in rest or ():
+            places = places[left]
+        self.handed[index][:, self._there(places)] = level.down(hidden)
         return hidden
 
-    def close(self, index: int, places: Tensor) -> None:
+    def close(self, index: int, places: IntArray, rest: Rest = None) -> None:
         """Tells a masked level what some places (N,) hold, now that they are known."""
         level = self._level(index)
         if isinstance(level.generator, SequentialGenerator) or not len(places):
             return
+        if rest is None and self._are_few(index, places):
+            self._close_few(index, places)
+            return
         steps = self._first_steps(index, places)
-        cond = torch.cat([self._parent(index, places, steps), level.guide(self.guides(index, places))], dim=-1)
-        where = level.generator.place(self.step_in_bar[steps], self.bar_len[steps])
-        if level.span == 1:
-            where = where + self.model.bands[self.cell_of_place[places] % self.model.config.pitch_bands]
+        cond, where = self._cond(index, places, steps), self._where(index, places, steps)
         self.caches[index].is_filled[places] = True
         slots, mask = self._slots(index, places, is_kept=True, holds=True)
         content = self._holds(index, places).expand(self.rows, -1, -1)
-        level.generator.close(content, cond, where.expand(self.rows, -1, -1), mask, slots)
+        told = (content, cond, where.expand(self.rows, -1, -1), self._there(mask), slots)
+        level.generator.close(*told, self._rest_there(rest))
 
-    def guides(self, index: int, places: Tensor) -> Guides:
+    # The same of a few places on a CPU, in numpy.
+
+    def _are_few(self, index: int, places: IntArray) -> bool:
+        return is_lean(self._level(index), self.parents, self.rows * len(places))
+
+    def _open_few(self, index: int, places: IntArray) -> Tensor:
+        """As `open`."""
+        lean, steps = self._level(index).lean, self._first_steps(index, places)
+        where, hint = self._where_few(index, places, steps), None
+        if lean.echo is not None:
+            source, is_echo = self.source_steps(steps)
+            if is_echo.any():
+                hint = lean.echo(self._holds_few(lean.span, source // lean.span) * is_echo[:, None])
+        if lean.is_sequential:
+            self.caches[index].is_filled[places] = True
+            before = np.maximum(places - 1, 0)
+            is_known = (places > 0) & (self.last[index][before] < self.first[index][places])
+            content = lean.content(self._holds_few(lean.span, before, index))
+            where += np.where(is_known[:, None], content, lean.blank)
+        else:
+            where += lean.blank
+        slots, mask = self._slots(index, places, is_kept=lean.is_sequential)
+        if not lean.is_sequential:
+            mask = np.concatenate([mask, np.eye(len(places), dtype=np.bool_)], axis=1)
+        tokens = np.repeat(where[None], self.rows, axis=0)
+        if hint is not None:
+            tokens[self.is_given] += hint
+        hidden = lean.said(tokens, self.cond_few(index, places, steps), places, mask, slots)
+        array(self.handed[index])[:, places] = lean.down(hidden)
+        return torch.from_numpy(hidden)
+
+    def _close_few(self, index: int, places: IntArray) -> None:
+        """As `close`."""
+        lean, steps = self._level(index).lean, self._first_steps(index, places)
+        self.caches[index].is_filled[places] = True
+        slots, mask = self._slots(index, places, is_kept=True, holds=True)
+        tokens = lean.content(self._holds_few(lean.span, places, index)) + self._where_few(index, places, steps)
+        tokens = np.repeat(tokens[None], self.rows, axis=0)
+        lean.told(tokens, self.cond_few(index, places, steps), places, mask, slots)
+
+    def cond_few(self, index: int, places: IntArray, steps: IntArray) -> Array:
+        """As `_cond`: (rows * N, cond)."""
+        if index == 0:
+            parent = array(self.parents)[:, self.bar_of_step[steps]]
+        else:
+            parent = array(self.handed[index - 1])[:, steps // self._level(index - 1).span]
+        plan, texture = self._guiding(index, places, steps)
+        guide = self._level(index).guide.lean.for_rows(plan, texture, self.is_given)
+        return np.concatenate([parent, guide], axis=-1).reshape(len(guide) * len(places), -1)
+
+    def _where_few(self, index: int, places: IntArray, steps: IntArray) -> Array:
+        """As `_where`."""
+        lean = self._level(index).lean
+        where: Array = lean.step[self.step_in_bar[steps]] + lean.length[self.bar_len[steps]]
+        if lean.span == 1:
+            where += array(self.model.bands)[self.cell_of_place[places] % self.bands]
+        return where
+
+    def _holds_few(self, span: int, places: IntArray, index: int = -1) -> Array:
+        """As `_holds`, (N, content_dim); without an index of whole steps."""
+        if span == 1 and index >= 0:
+            by_cell: Array = array(self.encoded_cells)[self.cell_of_place[places]]
+            return by_cell
+        by_place: Array = array(self.encoded).reshape(self.T // span, -1)[places]
+        return by_place
+
+    # What places are told.
+
+    def guides(self, index: int, places: IntArray) -> Guides:
         """The guiding values of places of a level; those of the content level also guide the leaf."""
-        level = self._level(index)
-        steps = self._first_steps(index, places)
-        plan = self.plan[self.bar_of_step[steps]].expand(self.rows, -1, -1)
-        if level.span == HALF_STEPS:
-            return Guides(plan, None, self.given, self.given)
-        half, shape = steps // HALF_STEPS, (self.rows, -1)
-        if level.span == 1:
+        plan, texture = self._guiding(index, places, self._first_steps(index, places))
+        told = None if texture is None else Texture(*(self._for_rows(value) for value in texture))
+        return Guides(self._for_rows(plan), told, self.given, self.given)
+
+    def leaf_cond(self, places: IntArray) -> Tensor:
+        """The condition of the leaf at places (N,) of the content level: (rows * N, cond)."""
+        last = len(self.handed) - 1
+        handed = self.handed[last][:, self._there(places)]
+        if self._are_few(last, places):
+            plan, texture = self._guiding(last, places, self._first_steps(last, places))
+            guide = torch.from_numpy(self.model.leaf_guide.lean.for_rows(plan, texture, self.is_given))
+        else:
+            guide = self.model.leaf_guide(self.guides(last, places))
+        return torch.cat([handed, guide], dim=-1).flatten(0, 1)
+
+    def _guiding(self, index: int, places: IntArray, steps: IntArray) -> tuple[FloatArray, TextureArrays | None]:
+        """The plan rows (N, 6) and, below the half bar, the texture of places that begin at steps."""
+        span, plan = self._level(index).span, self.plan[self.bar_of_step[steps]]
+        if span == HALF_STEPS:
+            return plan, None
+        half = steps // HALF_STEPS
+        if span == 1:
             cells = self.cell_of_place[places]
             remaining, left = self.remaining[cells], self.steps_left[cells]
         else:
-            width = level.span * self.model.config.pitch_bands
-            remaining = self.remaining.view(-1, width)[places].amax(-1)
-            left = self.steps_left.view(-1, width)[places].amax(-1)
-        texture = Texture(
-            self.chroma[half].expand(self.rows, -1, -1),
-            remaining.expand(shape),
-            left.expand(shape),
-            self.echo[half].expand(shape),
-        )
-        return Guides(plan, texture, self.given, self.given)
+            width = span * self.bands
+            remaining = self.remaining.reshape(-1, width)[places].max(1)
+            left = self.steps_left.reshape(-1, width)[places].max(1)
+        return plan, (self.chroma[half], remaining, left, self.echo[half])
 
-    def source_steps(self, steps: Tensor) -> tuple[Tensor, Tensor]:
+    def source_steps(self, steps: IntArray) -> tuple[IntArray, npt.NDArray[np.bool_]]:
         """The steps that steps (N,) are to echo, and whether there is any: (N,) each."""
-        echo = self.echo[steps // HALF_STEPS]
-        source = (steps // HALF_STEPS + source_of(echo)).clamp(0, self.H - 1) * HALF_STEPS + steps % HALF_STEPS
+        half = steps // HALF_STEPS
+        echo = self.echo[half]
+        source = (half + SOURCE_OF[echo]).clip(0, self.H - 1) * HALF_STEPS + steps % HALF_STEPS
         return source, echo != NO_ECHO
 
-    def encode(self, steps: Tensor) -> None:
+    def encode(self, steps: IntArray) -> None:
         """Reads anew what some steps hold."""
-        content = self.content[steps][None]
+        content = self._there(self.content[steps])[None]
         encoded = self.model.steps(content)
-        self.encoded[steps] = encoded[0]
-        bands = self.model.config.pitch_bands
-        if bands == 1:
+        self.encoded[self._there(steps)] = encoded[0]
+        if self.bands == 1:
             self.encoded_cells = self.encoded
         else:
-            cells = (steps[:, None] * bands + torch.arange(bands, device=self.device)).reshape(-1)
-            self.encoded_cells[cells] = self.model.encoded_cells(content, encoded)[0]
+            cells = (steps[:, None] * self.bands + np.arange(self.bands)).reshape(-1)
+            self.encoded_cells[self._there(cells)] = self.model.encoded_cells(content, encoded)[0]
+
+    def _rest_there(self, rest: Rest) -> list[Tensor] | None:
+        return None if rest is None else [self._there(left) for left in rest]
+
+    def _there(self, values: npt.NDArray[Any]) -> Tensor:
+        """The same numbers where the model is."""
+        return torch.from_numpy(values).to(self.device)
+
+    def _for_rows(self, values: npt.NDArray[Any]) -> Tensor:
+        """Values of places (N, ...), the same for every row: (rows, N, ...)."""
+        there = self._there(values)[None]
+        return there if self.rows == 1 else there.expand(self.rows, *values.shape)
 
     def _level(self, index: int) -> Level:
         return self.levels[index]
 
-    def _first_steps(self, index: int, places: Tensor) -> Tensor:
+    def _first_steps(self, index: int, places: IntArray) -> IntArray:
         span = self._level(index).span
-        return self.cell_of_place[places] // self.model.config.pitch_bands if span == 1 else places * span
+        steps: IntArray = self.cell_of_place[places] // self.bands if span == 1 else places * span
+        return steps
 
-    def _parent(self, index: int, places: Tensor, steps: Tensor) -> Tensor:
+    def _cond(self, index: int, places: IntArray, steps: IntArray) -> Tensor:
+        """The condition of places that begin at steps: (rows, N, cond)."""
         if index == 0:
-            return self.parents[:, self.bar_of_step[steps]]
-        return self.handed[index - 1][:, steps // self._level(index - 1).span]
+            parent = self.parents[:, self._there(self.bar_of_step[steps])]
+        else:
+            parent = self.handed[index - 1][:, self._there(steps // self._level(index - 1).span)]
+        return torch.cat([parent, self._level(index).guide(self.guides(index, places))], dim=-1)
 
-    def _holds(self, index: int, places: Tensor) -> Tensor:
+    def _where(self, index: int, places: IntArray, steps: IntArray) -> Tensor:
+        """The embeddings of the places: (N, dim)."""
+        level = self._level(index)
+        where: Tensor = level.generator.place(self._there(self.step_in_bar[steps]), self._there(self.bar_len[steps]))
+        if level.span == 1:
+            where = where + self.model.bands[self._there(self.cell_of_place[places] % self.bands)]
+        return where
+
+    def _holds(self, index: int, places: IntArray) -> Tensor:
         """What places hold, as their level reads it: (1, N, content_dim)."""
         span = self._level(index).span
         if span == 1:
-            by_cell: Tensor = self.encoded_cells[self.cell_of_place[places]][None]
+            by_cell: Tensor = self.encoded_cells[self._there(self.cell_of_place[places])][None]
             return by_cell
-        by_place: Tensor = self.encoded.view(self.T // span, -1)[places][None]
+        by_place: Tensor = self.encoded.view(self.T // span, -1)[self._there(places)][None]
         return by_place
 
-    def _hint(self, level: Level, index: int, places: Tensor, steps: Tensor) -> Tensor:
-        """What places are to echo: (rows or 1, N or 1, dim or 1)."""
+    def _hint(self, level: Level, steps: IntArray) -> Tensor:
+        """What places that begin at steps are to echo: (rows or 1, N or 1, dim or 1)."""
         if level.echo is None:
             return torch.zeros(1, 1, 1, device=self.device)
         source, is_echo = self.source_steps(steps)
-        shown = (
-            self.encoded[source]
-            if level.span == 1
-            else self.encoded.view(self.T // level.span, -1)[source // level.span]
-        )
-        shown = shown * is_echo[:, None] * self.given[:, None, None]
+        shown = self.encoded.view(self.T // level.span, -1)[self._there(source // level.span)]
+        shown = shown * self._there(is_echo)[:, None] * self.given[:, None, None]
         out: Tensor = level.echo(shown)
         return out
 
-    def _slots(self, index: int, places: Tensor, is_kept: bool, holds: bool = False) -> tuple[Slots, Tensor]:
+    def _slots(self, index: int, places: IntArray, is_kept: bool, holds: bool = False) -> tuple[Slots, Mask]:
         """The way of places to their level's cache, and the mask (N, keys): True where seen."""
-        level, cache, order = self._level(index), self.caches[index], self.openings[index]
-        window = level.generator.window
-        low, high = 0, len(cache.is_filled)
+        cache, window = self.caches[index], self._level(index).generator.window
+        first, last = self.first[index], self.last[index]
+        low, high = 0, len(first)
         if window:
             low, high = max(0, int(places.min()) - window), min(high, int(places.max()) + window + 1)
-        there = Opening(order.first[:, low:high], order.last[:, low:high])
-        here = Opening(order.first[:, places], order.last[:, places])
         if holds:
-            seen = sees_held(here, there)[0]
+            seen = last[low:high] <= last[places, None]  # as `order.sees_held`
         elif is_kept:
-            seen = sees_earlier(here, there)[0]
+            seen = first[low:high] < first[places, None]  # as `order.sees_earlier`
         else:
-            seen = sees_known(here, there)[0]
-        columns = torch.arange(low, high, device=self.device)
-        mask = seen & near(places, columns, window) & cache.is_filled[low:high]
+            seen = last[low:high] < first[places, None]  # as `order.sees_known`
+        columns = np.arange(low, high)
+        mask = seen & cache.is_filled[low:high]
+        if window:
+            mask &= np.abs(places[:, None] - columns) <= window
         if is_kept and not holds:
-            mask = mask | (places[:, None] == columns)
-        return Slots(cache, places, low, high, is_kept), mask
+            mask |= places[:, None] == columns
+        return Slots(cache, self._there(places), low, high, is_kept), mask
 
 
 @lru_cache(maxsize=256)
@@ -292,7 +393,8 @@ def _chroma_levels(bar: Bar) -> IntArray:
     return chroma_level(chroma_of_bar(bar))
 
 
-def _scan_of_all(config: ModelConfig, halves: int) -> Tensor:
+def _scan_of_all(config: ModelConfig, halves: int) -> IntArray:
     """The cell of every place of the content level: (C,)."""
     start = np.arange(halves) * cells_per_half(config)
-    return torch.from_numpy((start[:, None] + scan(config)).reshape(-1))
+    places: IntArray = (start[:, None] + scan(config)).reshape(-1)
+    return places

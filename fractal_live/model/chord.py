@@ -13,7 +13,7 @@ import torch
 
 from fractal_live.model.lean import Array
 from fractal_live.model.pitch import STOP
-from fractal_live.model.sampling import draw, guided
+from fractal_live.model.sampling import drawn, mixed
 from fractal_live.model.voice import Choice, Voice
 from fractal_live.music.request import Sampling
 
@@ -63,27 +63,22 @@ class Chords:
                 break
             pitch = np.minimum(pitches, STOP - 1)
             locked = [_taken(cell, own) for cell, own in zip(cells, pitch.tolist(), strict=True)]
-            every_pitch = np.tile(pitch, branches)
+            every_pitch = _for_branches(pitch, branches)
             velocity = self._velocities(cells, locked, self._guided(voice.velocity_scores(every_pitch), branches))
-            every_velocity = np.tile(velocity, branches)
+            every_velocity = _for_branches(velocity, branches)
             scores = self._guided(voice.duration_scores(every_pitch, every_velocity), branches)
             duration = self._durations(cells, locked, pitch, velocity, scores)
             for cell, *note in zip(cells, pitches.tolist(), velocity.tolist(), duration.tolist(), strict=True):
                 if cell.is_open:
                     cell.notes.append((note[0], note[1], note[2]))
-            voice.tell(every_pitch, every_velocity, np.tile(duration, branches))
+            voice.tell(every_pitch, every_velocity, _for_branches(duration, branches))
 
     def _guided(self, scores: Array, branches: int) -> Array:
-        if branches == 1:
-            return scores
-        mixed: Array = guided(torch.from_numpy(scores).view(branches, -1, scores.shape[-1]), self.scale)[0].numpy()
-        return mixed
+        return mixed(scores.reshape(branches, -1, scores.shape[-1]), self.scale)
 
     def _drawn(self, scores: Array) -> Choice:
-        """A choice per cell; the chance is drawn where the generator is."""
-        there = torch.from_numpy(scores).to(self.generator.device)
-        out: Choice = draw(there, self.sampling, self.generator).cpu().numpy()
-        return out
+        """A choice per cell."""
+        return drawn(scores, self.sampling, self.generator)
 
     def _pitches(self, cells: list[CellInMaking], scores: Array, is_full: list[bool]) -> Choice:
         """The next pitch of each cell, closing those that stop; scores (N, 129)."""
@@ -97,14 +92,14 @@ class Chords:
                 narrowed[cell.high + 2 - (owed - len(cell.locked_above)) :] = -np.inf
                 if not np.isinf(narrowed).all():
                     open_scores[index] = narrowed
-        drawn = self._drawn(open_scores).tolist()
+        chosen = self._drawn(open_scores).tolist()
         whole = _log_sum(scores)
         result = []
         for index, cell in enumerate(cells):
             if not cell.is_open:
                 result.append(0)
                 continue
-            choice = drawn[index]
+            choice = chosen[index]
             if is_full[index]:
                 cell.is_open = False
                 cell.forced += float(scores[index, STOP] - whole[index])
@@ -143,6 +138,11 @@ class Chords:
                 duration[index] = self.limit(index, (int(pitch[index]), int(velocity[index]), int(duration[index])))
         _count(scores, duration, cells)
         return duration
+
+
+def _for_branches(choice: Choice, branches: int) -> Choice:
+    """The same choices for every branch, one branch after another."""
+    return choice if branches == 1 else np.concatenate([choice] * branches)
 
 
 def _log_sum(scores: Array) -> Array:

@@ -16,6 +16,10 @@ from fractal_live.model.grid import IntArray
 
 NO_ECHO = 0
 LIKENESS_EDGES = (0.35, 0.65, 0.9)
+SOURCE_OF = np.array([0, *np.repeat(ECHO_SOURCES, len(ECHO_STRENGTHS))])
+STRENGTH_OF = np.array([0, *ECHO_STRENGTHS * len(ECHO_SOURCES)], dtype=np.float32)
+GRADE_OF = np.array([0, *(1 + np.arange(ECHOES - 1) % len(ECHO_STRENGTHS))])
+"""Of each class in numpy: what `source_of`, `strength_of` and `strength_index` say of tensors."""
 
 
 def echoes(notes: IntArray, group: IntArray) -> IntArray:
@@ -26,12 +30,13 @@ def echoes(notes: IntArray, group: IntArray) -> IntArray:
     step, pitch = notes[:, 0], notes[:, 1]
     struck[step // HALF_STEPS, step % HALF_STEPS * 128 + pitch] = 1
     size = np.sqrt(struck.sum(1))
+    shared = struck @ struck.T  # whole numbers, so exact
     best, found = np.full(H, LIKENESS_EDGES[0], dtype=np.float64), np.zeros(H, dtype=np.int64)
     for index, offset in enumerate(ECHO_SOURCES):
         here = np.arange(max(0, -offset), min(H, H - offset))
         there = here + offset
         both = size[here] * size[there]
-        alike = np.where(both > 0, (struck[here] * struck[there]).sum(1) / np.maximum(both, 1e-9), 0.0)
+        alike = np.where(both > 0, shared[here, there] / np.maximum(both, 1e-9), 0.0)
         is_better = (alike > best[here] + 1e-6) & (group[there] < group[here])
         strength = np.digitize(alike, LIKENESS_EDGES[1:])
         found[here[is_better]] = (1 + index * len(ECHO_STRENGTHS) + strength)[is_better]

@@ -29,6 +29,7 @@ from fractal_live.model.echo import (
 )
 from fractal_live.model.latent import LatentEncoder
 from fractal_live.model.layers import GuideEncoder, Guides, StepEncoder, Texture
+from fractal_live.model.lean import LeanLevel
 from fractal_live.model.mar import MaskedGenerator
 from fractal_live.model.order import band_of, band_width, cells_per_half, opening, scan, sees_known
 from fractal_live.model.phrase import PhraseHeads, Source
@@ -73,6 +74,15 @@ class Level(nn.Module):
         self.echo = nn.Linear(content_dim, level.embed_dim, bias=False) if is_below_phrase else None
         if self.echo is not None:
             nn.init.zeros_(self.echo.weight)
+        self._few: tuple[int, LeanLevel] | None = None
+
+    @property
+    def lean(self) -> LeanLevel:
+        """The twin for a few places on a CPU, of the weights as they are now."""
+        at = self.down.weight.data_ptr()
+        if self._few is None or self._few[0] != at:
+            self._few = at, LeanLevel(self)
+        return self._few[1]
 
 
 class Fractal(nn.Module):

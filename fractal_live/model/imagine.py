@@ -87,19 +87,29 @@ def _fill(
         left = math.floor(len(cells) * math.cos(math.pi / 2 * (turn + 1) / rounds)) if turn < rounds - 1 else 0
         upto = opened + 1 if is_sequential else max(opened + 1, len(cells) - left)
         chosen = cells[opened:upto]
-        scores = _scores(model, plan, window.is_present, wish, sampling, opened / len(cells))
-        drawn = draw(scores[chosen[:, 0], chosen[:, 1]], sampling, generator)
+        asked = torch.nonzero(torch.bincount(chosen[:, 0]))[:, 0]
+        scores = _scores(model, plan, window.is_present, wish, sampling, opened / len(cells), asked)
+        drawn = draw(scores[torch.searchsorted(asked, chosen[:, 0].contiguous()), chosen[:, 1]], sampling, generator)
         plan[0, chosen[:, 0], chosen[:, 1]] = plan_of_bin(drawn)
         opened += len(chosen)
     return unscaled_plan(plan[0, past : past + rows].cpu().numpy())
 
 
-def _scores(model: Fractal, plan: Tensor, is_present: Tensor, wish: Wish, sampling: Sampling, opened: float) -> Tensor:
-    """Scores of all cells, (R, 6, bins); with guidance the latent's part in them is amplified."""
+def _scores(
+    model: Fractal,
+    plan: Tensor,
+    is_present: Tensor,
+    wish: Wish,
+    sampling: Sampling,
+    opened: float,
+    asked: Tensor,
+) -> Tensor:
+    """Scores of all cells of the rows asked (M,): (M, 6, bins); with guidance the latent's part in them is
+    amplified."""
     structure, scale = model.structure, guidance(sampling, 0, opened)
-    scores = structure.scores(plan, plan, is_present, wish)
     if scale == 1.0 or float(wish.gain[0]) == 0:
-        return scores[0]
-    without = Wish(wish.z, wish.sketch, torch.zeros_like(wish.gain))
-    free = structure.scores(plan, plan, is_present, without)
-    return guided(torch.cat([scores, free]), scale)[0]
+        return structure.scores(plan, plan, is_present, wish, asked)[0]
+    gain = torch.cat([wish.gain, torch.zeros_like(wish.gain)])
+    both = Wish(wish.z.repeat(2, 1), wish.sketch.repeat(2, 1, 1), gain)
+    plan, is_present = plan.repeat(2, 1, 1), is_present.repeat(2, 1)
+    return guided(structure.scores(plan, plan, is_present, both, asked), scale)[0]

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fractal_live.model.attention import attend, rotate, rotation
-from fractal_live.model.cache import Memory
+from fractal_live.model.cache import Memory, Slots
 from fractal_live.model.config import CHROMA_LEVELS, ECHOES, MAX_HALF_ONSETS, ModelConfig
-from fractal_live.model.lean import Array, LeanTrunk, Lines, array, gelu, is_lean, swept
+from fractal_live.model.lean import Array, LeanGuide, LeanTrunk, Lines, array, gelu, is_lean, swept, turn_at
 from fractal_live.music.plan import ATTRIBUTES
 
 PLAN_COLUMNS = len(ATTRIBUTES)
@@ -61,8 +61,36 @@ class Block(nn.Module):
         q, k = rotate(q, turn), rotate(k, turn)
         if memory is not None:
             k, v = memory.joined(index, k, v)
-        attended = attend(q, k, v, mask).transpose(1, 2).reshape(B, T, C)
-        x = x + self.dropout(self.out(attended))
+        return self._after(x, cond, attend(q, k, v, mask))
+
+    def remember(
+        self,
+        x: Tensor,
+        cond: Tensor,
+        turn: tuple[Tensor, Tensor],
+        mask: Tensor,
+        index: int,
+        slots: Slots | None,
+        left: Tensor,
+    ) -> Tensor:
+        """As `forward`, where of the tokens only those `left` (M,) go on, all having been put into the cache if there
+        is one: (B, M, C)."""
+        B, T, C = x.shape
+        normed = self.norm_attention(x, cond)
+        kv = F.linear(normed, self.qkv.weight[C:]).view(B, T, 2, self.heads, C // self.heads)
+        k, v = kv.permute(2, 0, 3, 1, 4)  # (B, H, T, D) each
+        k = rotate(k, turn)
+        if slots is not None:
+            k, v = slots.joined(index, k, v)
+        if not len(left):
+            return x[:, :0]
+        q = F.linear(normed[:, left], self.qkv.weight[:C]).view(B, len(left), self.heads, C // self.heads)
+        q = rotate(q.transpose(1, 2), (turn[0][left], turn[1][left]))
+        return self._after(x[:, left], _of(cond, left, 1), attend(q, k, v, _of(mask, left, 2)))
+
+    def _after(self, x: Tensor, cond: Tensor, attended: Tensor) -> Tensor:
+        """What comes after the attention, (B, H, T, D)."""
+        x = x + self.dropout(self.out(attended.transpose(1, 2).reshape(x.shape)))
         hidden = self.mlp_out(F.gelu(self.mlp_in(self.norm_mlp(x, cond)), approximate="tanh"))
         out: Tensor = x + self.dropout(hidden)
         return out
@@ -95,18 +123,49 @@ class Trunk(nn.Module):
     ) -> Tensor:
         """x (B, T, C), cond (B, T or 1, cond_dim), positions (T,), mask (B or 1, 1, Tq, Tk) True where seen. With
         a memory the keys are those it joins to x's own."""
-        turn = rotation(positions, self.head_dim)
         if is_lean(self, x, x.shape[0] * x.shape[1]):
             B, T, _ = x.shape
             under = array(cond.expand(B, T, -1) if B > 1 else cond).reshape(-1, cond.shape[-1])
-            turns = turn[0].numpy(), turn[1].numpy()
-            seen = None if mask is None else mask.numpy()
-            made = self.lean(array(x), self.lean.modulations(under), turns, seen, memory)
-            return torch.from_numpy(made)
+            seen, turn_few = None if mask is None else mask.numpy(), turn_at(positions.numpy(), self.head_dim)
+            lean = self.lean
+            return torch.from_numpy(lean(array(x), lean.modulations(under), turn_few, seen, memory))
+        turn = rotation(positions, self.head_dim)
         for index, block in enumerate(self.blocks):
             x = block(x, cond, turn, mask, index, memory)
         out: Tensor = self.norm(x, cond)
         return out
+
+    def remember(self, x: Tensor, cond: Tensor, mask: Tensor, slots: Slots, rest: Sequence[Tensor]) -> Tensor:
+        """As `forward` of tokens at the slots' places, of which fewer and fewer matter: `rest` (M,) per block is which
+        of the tokens that came to it go on from it. All that come to a block are put into the cache there. Returns
+        those that are left: (B, M, C)."""
+        turn = rotation(slots.places, self.head_dim)
+        for index, (block, left) in enumerate(zip(self.blocks, rest, strict=True)):
+            assert isinstance(block, Block), "a list of blocks"
+            x = block.remember(x, cond, turn, mask, index, slots, left)
+            if not len(left):
+                return x
+            cond, mask, turn = _of(cond, left, 1), _of(mask, left, 2), (turn[0][left], turn[1][left])
+            slots = replace(slots, places=slots.places[left])
+        out: Tensor = self.norm(x, cond)
+        return out
+
+    def asked(self, x: Tensor, cond: Tensor, mask: Tensor, asked: Tensor) -> Tensor:
+        """As `forward` of tokens at places 0... without a memory, of which only those `asked` (M,) are wanted: the last
+        block makes no others. Returns (B, M, C)."""
+        turn = rotation(torch.arange(x.shape[1], device=x.device), self.head_dim)
+        *blocks, last = self.blocks
+        for index, block in enumerate(blocks):
+            x = block(x, cond, turn, mask, index, None)
+        assert isinstance(last, Block), "a list of blocks"
+        x = last.remember(x, cond, turn, mask, len(blocks), None, asked)
+        out: Tensor = self.norm(x, _of(cond, asked, 1))
+        return out
+
+
+def _of(x: Tensor, tokens: Tensor, axis: int) -> Tensor:
+    """What holds of tokens, or, along an axis of one, of all of them."""
+    return x if x.shape[axis] == 1 else x.index_select(axis, tokens)
 
 
 class StepEncoder(nn.Module):
@@ -198,6 +257,7 @@ class GuideEncoder(nn.Module):
             self.pace = nn.Linear(2, dim)
             self.echo = nn.Embedding(ECHOES, dim)
             nn.init.zeros_(self.echo.weight)
+        self._few: tuple[int, LeanGuide] | None = None
 
     def forward(self, guides: Guides) -> Tensor:
         if is_lean(self, guides.plan, guides.plan.shape[0] * guides.plan.shape[1]):
@@ -219,23 +279,19 @@ class GuideEncoder(nn.Module):
         out: Tensor = self.chroma(levels) + remaining + self.pace(pace) + self.echo(texture.echo)
         return out
 
+    @property
+    def lean(self) -> LeanGuide:
+        """The twin for a few tokens on a CPU, of the weights as they are now."""
+        at = self.mix.weight.data_ptr()
+        if self._few is None or self._few[0] != at:
+            self._few = at, LeanGuide(self)
+        return self._few[1]
+
     def _lean(self, guides: Guides) -> Array:
-        plan = array(guides.plan)
-        B, N, _ = plan.shape
-        known = ~np.isnan(plan)
-        cells = np.concatenate([np.where(known, plan, 0), known], axis=-1, dtype=np.float32)
-        out = Lines(self.plan)(cells.reshape(B * N, -1)).reshape(B, N, -1)
-        out[~guides.plan_given.numpy()] = array(self.plan_null)
         texture = guides.texture
-        if texture is not None:
-            level = np.arange(0, 12 * CHROMA_LEVELS, CHROMA_LEVELS) + texture.chroma.numpy()
-            remaining, left = texture.remaining.numpy(), texture.steps_left.numpy()
-            pace = np.stack([remaining / np.maximum(left, 1), left / 8], axis=-1).astype(np.float32)
-            given = array(self.chroma.weight).T[level].sum(axis=2) + array(self.chroma.bias)
-            given += array(self.remaining.weight)[remaining.clip(0, MAX_HALF_ONSETS)]
-            given += Lines(self.pace)(pace.reshape(B * N, 2)).reshape(B, N, -1)
-            given += array(self.echo.weight)[texture.echo.numpy()]
-            given[~guides.texture_given.numpy()] = array(self.texture_null)
-            out = out + given
-        out /= 1 + np.exp(-out)
-        return Lines(self.mix)(out.reshape(B * N, -1)).reshape(B, N, -1)
+        told = (
+            None
+            if texture is None
+            else (texture.chroma.numpy(), texture.remaining.numpy(), texture.steps_left.numpy(), texture.echo.numpy())
+        )
+        return self.lean(array(guides.plan), guides.plan_given.numpy(), told, guides.texture_given.numpy())

@@ -8,6 +8,8 @@ of places known no later than itself.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
@@ -44,9 +46,21 @@ class MaskedGenerator(nn.Module):
         queries: Tensor = hidden[:, P:]
         return queries
 
-    def close(self, content: Tensor, cond: Tensor, place: Tensor, mask: Tensor, slots: Slots) -> None:
-        """Puts what some places hold into the cache. mask (N, keys) True where seen."""
-        self.trunk(self._content(content, place), cond, slots.places, mask[None, None], slots)
+    def close(
+        self,
+        content: Tensor,
+        cond: Tensor,
+        place: Tensor,
+        mask: Tensor,
+        slots: Slots,
+        rest: Sequence[Tensor] | None = None,
+    ) -> None:
+        """Puts what some places hold into the cache. mask (N, keys) True where seen; `rest` as in `Trunk.remember`."""
+        tokens = self._content(content, place)
+        if rest is not None:
+            self.trunk.remember(tokens, cond, mask[None, None], slots, rest)
+        else:
+            self.trunk(tokens, cond, slots.places, mask[None, None], slots)
 
     def ask(self, cond: Tensor, place: Tensor, hint: Tensor, mask: Tensor, slots: Slots) -> Tensor:
         """Queries of some places (B, N, dim), each seeing the cache where `mask` (N, keys) is True, and itself."""

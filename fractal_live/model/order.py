@@ -16,7 +16,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fractal_live.model.config import HALF_STEPS, ModelConfig
+from fractal_live.model.config import HALF_STEPS, LevelConfig, ModelConfig
 from fractal_live.model.grid import IntArray
 
 
@@ -118,3 +118,30 @@ def is_previous_known(places: Opening) -> Tensor:
     """Whether the place before each one is known when it is predicted: (B, P); the first has none."""
     known = places.last[:, :-1] < places.first[:, 1:]
     return torch.cat([torch.zeros_like(known[:, :1]), known], dim=1)
+
+
+def distance_to(places: IntArray, made: IntArray) -> IntArray:
+    """How far each of the places (N,) is from the nearest of those made, 0 where nothing is made."""
+    if not len(made):
+        return np.zeros_like(places)
+    distance: IntArray = np.abs(places[:, None] - made).min(1)
+    return distance
+
+
+def still_mattering(
+    level: LevelConfig, distance: IntArray, is_asked: npt.NDArray[np.bool_], is_handed: bool = True
+) -> list[IntArray]:
+    """Of known places (N,) at such a distance from what is made, block by block the indices of those, among the ones
+    that came to it, whose states matter beyond it: each block reaches as far as the window. What is asked of the level
+    is its last block's states, unless they are handed down by other tokens."""
+    reached = int(distance[is_asked].max(initial=0))
+    rest: list[IntArray] = []
+    left = np.arange(len(distance))
+    for later in range(level.num_blocks - 1, -1, -1):
+        if later:
+            goes_on = (distance[left] <= reached + later * level.window) | (level.window == 0)
+        else:
+            goes_on = is_asked[left] & is_handed
+        rest.append(np.flatnonzero(goes_on))
+        left = left[goes_on]
+    return rest

@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fractal_live.model.config import CHROMA_LEVELS, ECHOES, MAX_HALF_ONSETS
 from fractal_live.model.echo import NO_ECHO, source_of, strength_index
+from fractal_live.model.grid import FloatArray, IntArray
 from fractal_live.model.pitch import GRADES
 
 
@@ -56,11 +58,24 @@ class PhraseHeads(nn.Module):
         """hidden (..., dim), chroma levels (..., 12): scores (..., 12, levels), class i seeing classes < i."""
         decided = F.one_hot(chroma, CHROMA_LEVELS).to(hidden.dtype)
         pair = (self.pair * self.earlier[:, None, :, None]).to(hidden.dtype)
+        own = self.own_chroma(hidden, source)
+        return (own + torch.einsum("...jv,iujv->...iu", decided, pair)).float()
+
+    def own_chroma(self, hidden: Tensor, source: Source) -> Tensor:
+        """The part of `chroma_scores` that no class decided before changes: (..., 12, levels)."""
         own = self.own(hidden).view(*hidden.shape[:-1], 12, CHROMA_LEVELS)
         grade = strength_index(source.echo)
         copied = self.copied_chroma[grade[..., None], source.chroma] * (grade > 0)[..., None, None]
-        out: Tensor = own + torch.einsum("...jv,iujv->...iu", decided, pair) + copied
-        return out.float()
+        out: Tensor = own + copied
+        return out
+
+    def told_chroma(self, pitch_class: int, chroma: IntArray) -> FloatArray:
+        """The other part, of one class, from the levels of N half bars (N, 12) of which those before it count:
+        (N, levels)."""
+        pair = self.pair[pitch_class].detach().cpu().numpy()  # (levels, 12, levels)
+        before = np.arange(pitch_class)
+        out: FloatArray = pair[:, before, chroma[:, before]].sum(-1).T
+        return out
 
     def count_scores(self, hidden: Tensor, source: Source) -> Tensor:
         """hidden (..., dim): scores of 0 to MAX_HALF_ONSETS onsets."""

@@ -9,6 +9,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
@@ -16,7 +18,7 @@ from torch import Tensor, nn
 from fractal_live.model.cache import KVCache
 from fractal_live.model.config import DURATIONS, ECHO_STRENGTHS, VELOCITY_BINS, ModelConfig
 from fractal_live.model.layers import AdaLN, Trunk
-from fractal_live.model.lean import array, gelu, is_lean, swept
+from fractal_live.model.lean import Array, array, gelu, is_lean, swept
 
 PITCHES = 128
 STOP = PITCHES
@@ -26,6 +28,7 @@ LAGS = (8, 16, 32, 64, 128)
 RECALL_STEPS = max(LAGS)
 RECALL_MAPS = len(DECAYS) + len(LAGS) + 2
 SOURCE_FEATURES = 3
+FADING = np.exp(-np.arange(NEAR_STEPS, 0, -1) / np.array(DECAYS)[:, None]).astype(np.float32)
 GRADES = len(ECHO_STRENGTHS) + 1
 
 
@@ -50,6 +53,21 @@ def _lagged(seen: Tensor, distance: Tensor, onsets: Tensor, lag: int) -> Tensor:
     is_there, source = (distance == lag).max(dim=1)  # (T,) each
     there = seen[:, torch.arange(len(source), device=seen.device), source] & is_there
     return onsets[:, source] * there[..., None]
+
+
+def remembered(content: Array, is_known: npt.NDArray[np.bool_], step: int) -> Array:
+    """All of `recall_maps` but the last, of one step of a piece: (maps - 1, 128). content (T, 3, 128) as it is visible
+    and is_known (T,) whether the step knows each step."""
+    maps = np.zeros((RECALL_MAPS - 1, PITCHES), dtype=np.float32)
+    low = max(0, step - NEAR_STEPS)
+    fading = FADING[:, NEAR_STEPS - (step - low) :] * is_known[low:step]
+    np.matmul(fading, content[low:step, 0], out=maps[: len(DECAYS)])
+    for place, lag in enumerate(LAGS, len(DECAYS)):
+        if lag <= step and is_known[step - lag]:
+            maps[place] = content[step - lag, 0]
+    if step and is_known[step - 1]:
+        maps[-1] = np.maximum(content[step - 1, 2] - np.float32(1 / 16), 0)
+    return maps
 
 
 @dataclass(frozen=True, slots=True)

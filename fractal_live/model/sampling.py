@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fractal_live.model.lean import Array
 from fractal_live.music.request import Sampling
 
 
@@ -18,12 +21,42 @@ def guided(scores: Tensor, cfg_scale: float) -> Tensor:
     return torch.where(torch.isinf(given), given, mixed)
 
 
+def mixed(scores: Array, cfg_scale: float) -> Array:
+    """As `guided`, in numpy: (branches, ...) to (...)."""
+    if len(scores) == 1:
+        only: Array = scores[0]
+        return only
+    given, free = scores
+    with np.errstate(invalid="ignore"):  # what cannot be chosen is at minus infinity in both
+        out: Array = np.where(np.isinf(given), given, free + np.float32(cfg_scale) * (given - free))
+    return out
+
+
 def draw(scores: Tensor, sampling: Sampling, generator: torch.Generator) -> Tensor:
     """One choice per row of scores (..., n): int64 (...). Temperature divides, then the filters in the order that
     `Sampling` tells; a choice is always left."""
     share = filtered(scores.float() / max(sampling.temperature, 1e-3), sampling).softmax(dim=-1)
     # What torch.multinomial does, without its checks: the first of independent waiting times at rates of the shares.
     return (share / torch.empty_like(share).exponential_(generator=generator)).argmax(dim=-1)
+
+
+def drawn(scores: Array, sampling: Sampling, generator: torch.Generator) -> npt.NDArray[np.int64]:
+    """As `draw`, of a few rows of scores (N, n) in numpy: (N,). The chance is drawn where the generator is."""
+    if generator.device.type != "cpu" or is_filtering(sampling):
+        there = torch.from_numpy(scores).to(generator.device)
+        chosen: npt.NDArray[np.int64] = draw(there, sampling, generator).cpu().numpy()
+        return chosen
+    share = scores / np.float32(max(sampling.temperature, 1e-3))
+    share -= np.maximum.reduce(share, axis=-1, keepdims=True)
+    np.exp(share, out=share)
+    share /= torch.empty(share.shape).exponential_(generator=generator).numpy()
+    likeliest: npt.NDArray[np.int64] = share.argmax(axis=-1)
+    return likeliest
+
+
+def is_filtering(sampling: Sampling) -> bool:
+    """Whether any filter is on."""
+    return sampling.top_k > 0 or sampling.top_p < 1 or sampling.mask_k > 0 or sampling.mask_p > 0
 
 
 def filtered(scores: Tensor, sampling: Sampling) -> Tensor:

@@ -58,17 +58,23 @@ class Structure(nn.Module):
         self.past_bars = config.past_bars
         self.latent_dims = config.latent_dims
 
-    def scores(self, known: Tensor, full: Tensor, is_present: Tensor, wish: Wish) -> Tensor:
-        """Scores of all cells, (B, R, 6, bins); arguments as in `imagine`. To what the trunk and the sketch say of a
-        cell comes how likely its row returns: each known row at one of the distances `RETURNS` favours the bin it
-        has itself, by how many of the attributes already known of both rows agree and how many differ."""
-        return self.logits(self.imagine(known, full, is_present, wish), wish) + self._returns(known, full, is_present)
+    def scores(
+        self, known: Tensor, full: Tensor, is_present: Tensor, wish: Wish, asked: Tensor | None = None
+    ) -> Tensor:
+        """Scores of all cells, (B, R, 6, bins), or of those of the rows asked (M,) alone; arguments as in `imagine`.
+        To what the trunk and the sketch say of a cell comes how likely its row returns: each known row at one of the
+        distances `RETURNS` favours the bin it has itself, by how many of the attributes already known of both rows
+        agree and how many differ."""
+        hidden = self.imagine(known, full, is_present, wish, asked)
+        return self.logits(hidden, wish, asked) + self._returns(known, full, is_present, asked)
 
-    def imagine(self, known: Tensor, full: Tensor, is_present: Tensor, wish: Wish) -> Tensor:
-        """Hidden states of all rows (B, R, dim), to predict the cells unknown in `known` (B, R, 6; scaled to 0..1,
-        NaN where to be predicted). is_present (B, R) is False for rows before the music began. A masked level 0
-        reads nothing but `known`; a sequential one also reads each row's predecessors in `full`, the plan as far
-        as it is decided."""
+    def imagine(
+        self, known: Tensor, full: Tensor, is_present: Tensor, wish: Wish, asked: Tensor | None = None
+    ) -> Tensor:
+        """Hidden states of all rows (B, R, dim), or of those asked (M,), to predict the cells unknown in `known` (B, R,
+        6; scaled to 0..1, NaN where to be predicted). is_present (B, R) is False for rows before the music began. A
+        masked level 0 reads nothing but `known`; a sequential one also reads each row's predecessors in `full`, the
+        plan as far as it is decided."""
         is_past = torch.arange(known.shape[1], device=known.device) < self.past_bars
         hints = torch.einsum("brcf,cfd->brcd", _features(wish.sketch), self.sketched)
         is_open = torch.isnan(known[:, self.past_bars :])[..., None]
@@ -77,8 +83,9 @@ class Structure(nn.Module):
         marks = is_past[:, None] * self.is_past + F.pad(hint, (0, 0, self.past_bars, 0))
         cond = self.latent(wish.z, wish.gain)
         if self.stream is None:
-            return self._read(self._rows(known) + marks, is_present, cond)
-        return self._read_in_order(self._rows(known) + marks, self._rows(full) + marks, is_present, cond)
+            return self._read(self._rows(known) + marks, is_present, cond, asked)
+        hidden = self._read_in_order(self._rows(known) + marks, self._rows(full) + marks, is_present, cond)
+        return _asked(hidden, asked)
 
     def hand_down(self, plan: Tensor, is_present: Tensor) -> Tensor:
         """What a complete plan says to the level below: (B, R, compressed). Past and future rows are alike
@@ -116,28 +123,37 @@ class Structure(nn.Module):
         rows: Tensor = torch.where(known[..., None], given, self.unknown).sum(2)  # (B, R, dim)
         return rows
 
-    def _read(self, rows: Tensor, is_present: Tensor, cond: Tensor) -> Tensor:
+    def _read(self, rows: Tensor, is_present: Tensor, cond: Tensor, asked: Tensor | None = None) -> Tensor:
         rows = torch.where(is_present[..., None], rows, self.absent)
+        if asked is not None:
+            return self.trunk.asked(rows, cond[:, None], is_present[:, None, None, :], asked)
         positions = torch.arange(rows.shape[1], device=rows.device)
         hidden: Tensor = self.trunk(rows, cond[:, None], positions, is_present[:, None, None, :])
         return hidden
 
-    def logits(self, hidden: Tensor, wish: Wish) -> Tensor:
-        """Scores of cells, (B, R, dim) to (B, R, 6, bins): the product of what the trunk expects and, at the gain, of a
-        Gaussian about the sketch, as far as each attribute's sketch has proved to be trusted (Hinton 2002, products of
-        experts)."""
+    def logits(self, hidden: Tensor, wish: Wish, asked: Tensor | None = None) -> Tensor:
+        """Scores of cells of all rows or of those asked, (B, R, dim) to (B, R, 6, bins): the product of what the trunk
+        expects and, at the gain, of a Gaussian about the sketch, as far as each attribute's sketch has proved to be
+        trusted (Hinton 2002, products of experts)."""
         own = self.head(hidden).view(*hidden.shape[:-1], PLAN_COLUMNS, PLAN_BINS).float()
         bins = plan_of_bin(torch.arange(PLAN_BINS, device=hidden.device))
-        away = (bins - wish.sketch[..., None].float()) / SKETCH_WIDTH  # (B, plan_bars, 6, bins)
+        sketch = wish.sketch if asked is None else wish.sketch[:, (asked - self.past_bars).clamp(min=0)]
+        away = (bins - sketch[..., None].float()) / SKETCH_WIDTH  # (B, plan_bars or M, 6, bins)
         trust = F.softplus(self.trust)[:, None] * wish.gain[:, None, None, None]
-        expert = F.pad(-0.5 * trust * away.square(), (0, 0, 0, 0, self.past_bars, 0))
+        expert = -0.5 * trust * away.square()
+        if asked is None:
+            expert = F.pad(expert, (0, 0, 0, 0, self.past_bars, 0))
+        else:
+            expert = expert * (asked >= self.past_bars)[:, None, None]
         out: Tensor = own + expert
         return out
 
-    def _returns(self, known: Tensor, full: Tensor, is_present: Tensor) -> Tensor:
-        """(B, R, 6, bins). Visible is what `imagine` reads: of its predecessors a sequential level 0 knows all."""
+    def _returns(self, known: Tensor, full: Tensor, is_present: Tensor, asked: Tensor | None = None) -> Tensor:
+        """(B, R, 6, bins), or of the rows asked. Visible is what `imagine` reads: of its predecessors a sequential
+        level 0 knows all."""
         own, earlier = _known_bins(known, is_present), _known_bins(full if self.is_sequential else known, is_present)
-        there = torch.stack([_rows_before(earlier if lag > 0 else own, lag) for lag in RETURNS], dim=2)
+        there = torch.stack([_asked(_rows_before(earlier if lag > 0 else own, lag), asked) for lag in RETURNS], dim=2)
+        own = _asked(own, asked)
         are_known = (own[:, :, None] >= 0) & (there >= 0)  # (B, R, lags, 6)
         are_known[..., COLUMN["tempo"]] = False  # nearly always alike: it tells nothing
         is_same = own[:, :, None] == there
@@ -148,6 +164,11 @@ class Structure(nn.Module):
         favour = favour[lag, alike * (UNLIKE + 1) + unlike] * (there >= 0)  # (B, R, lags, 6)
         scores = favour.new_zeros(*own.shape, PLAN_BINS, dtype=torch.float32)
         return scores.scatter_add(3, there.clamp(min=0).transpose(2, 3), favour.float().transpose(2, 3))
+
+
+def _asked(rows: Tensor, asked: Tensor | None) -> Tensor:
+    """Those of the rows (B, R, ...) that are asked, all if none are named."""
+    return rows if asked is None else rows.index_select(1, asked)
 
 
 def _known_bins(plan: Tensor, is_present: Tensor) -> Tensor:

@@ -44,7 +44,10 @@ class Unfolded:
 
 def next_plan(model: Fractal, request: BarRequest, generator: torch.Generator) -> PlanTable:
     """The plan of a request with nothing unknown: (32, 6) in units."""
-    rows = _measured(_recent(model, request))
+    return _next_plan(model, request, _measured(_recent(model, request)), generator)
+
+
+def _next_plan(model: Fractal, request: BarRequest, rows: FloatArray, generator: torch.Generator) -> PlanTable:
     return imagine_plan(model, request.plan, rows, request.latent, request.latent_gain, request.sampling, generator)
 
 
@@ -54,10 +57,10 @@ def unfold_bar(
     """The bar that a request asks for; the first of a piece begins on its first step. `generator` is the only source
     of chance. `scores_forced` also scores the stops that follow from the number of onsets (slower; the notes are the
     same)."""
-    plan = next_plan(model, request, generator)
+    rows = _measured(_recent(model, request))
+    plan = _next_plan(model, request, rows, generator)
     memory = min(model.config.past_bars, model.config.plan_bars) - 1
     past = tuple(on_grid(bar) for bar in request.past[len(request.past) - min(memory, len(request.past)) :])
-    rows = _measured(_recent(model, request))
     bars = (*past, Bar(request.index, (), request.meter))
     window = plan_window(model, rows, plan[: model.config.plan_bars])
     first = model.config.past_bars - len(past)
@@ -144,7 +147,7 @@ def _refined(model: Fractal, done: Unfolding, again: int, sampling: Sampling, ge
     others."""
     page = done.page
     made = np.flatnonzero(page.group >= page.first_group)
-    sure = done.log_likelihood[made] / np.maximum(done.canvas.onsets.cpu().numpy()[made], 1)
+    sure = done.log_likelihood[made] / np.maximum(done.canvas.onsets[made], 1)
     chosen = np.sort(made[np.argsort(sure, kind="stable")[:again]])
     is_again = np.isin(np.arange(len(page.group)), chosen)
     group = np.empty_like(page.group)
@@ -175,8 +178,8 @@ def _unfolded(unfolding: Unfolding, plan: PlanTable, is_missing: np.ndarray) -> 
     return Unfolded(
         plan,
         unfolding.chroma_made()[made],
-        tuple(canvas.echo.cpu().numpy()[made].tolist()),
-        tuple(canvas.onsets.cpu().numpy()[made].tolist()),
+        tuple(canvas.echo[made].tolist()),
+        tuple(canvas.onsets[made].tolist()),
         tuple(without_overlaps(notes) for notes in per_bar),
         float(unfolding.log_likelihood.sum()),
         unfolding.forced_log_likelihood,

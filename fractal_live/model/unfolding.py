@@ -21,13 +21,15 @@ from fractal_live.model.config import (
     velocity_bin,
     velocity_of_bin,
 )
-from fractal_live.model.echo import allowed_echoes, can_source, echo_before, source_of, strength_index, strength_of
+from fractal_live.model.echo import GRADE_OF, SOURCE_OF, STRENGTH_OF, allowed_echoes, can_source, echo_before
 from fractal_live.model.fractal import Fractal, band_range
+from fractal_live.model.grid import IntArray
+from fractal_live.model.lean import Array, array
 from fractal_live.model.lengths import Lengths
 from fractal_live.model.order import band_of, cells_per_half
 from fractal_live.model.phrase import Source
-from fractal_live.model.pitch import RECALL_STEPS, Recall, recall_maps
-from fractal_live.model.sampling import draw, guidance, guided
+from fractal_live.model.pitch import PITCHES, RECALL_MAPS, PitchRange, Recall, remembered
+from fractal_live.model.sampling import drawn, guidance, mixed
 from fractal_live.model.voice import Voices
 from fractal_live.music.harmony import Chroma
 from fractal_live.music.meter import TICKS_PER_STEP
@@ -65,6 +67,7 @@ class Unfolding:
         self.density = np.rint(page.plan[:, COLUMN["density"]]).astype(np.int64)
         self.is_decided = page.group < page.first_group
         band = band_range(model.config, torch.arange(self.bands))
+        self.band_ends = band.low.numpy(), band.high.numpy()
         self.band_low = np.maximum(low, band.low.numpy())
         self.band_high = np.minimum(high, band.high.numpy())
         self.free = np.maximum(self.band_high - self.band_low + 1, 0)  # pitches of each band that may be struck
@@ -81,7 +84,7 @@ class Unfolding:
         for cell, tokens in self.staying.items():
             for token in tokens:
                 self._tell_length(cell // self.bands, token[2])
-        self.order = self.canvas.order.cpu().numpy()
+        self.order = self.canvas.order
         # In order of time nothing that is known begins after what is made.
         self.is_in_time = bool((np.diff(self.order.reshape(-1, self.bands), axis=0) > 0).all())
         self.struck = np.zeros(self.canvas.T, dtype=np.int64)  # notes per step, of what is made
@@ -94,76 +97,81 @@ class Unfolding:
         groups = np.unique(self.page.group[~self.is_decided])
         for place, group in enumerate(groups):
             self.opened = place / len(groups)
-            self._make(np.flatnonzero(self.page.group == group))
+            self._make(np.flatnonzero(self.page.group == group), is_last=place == len(groups) - 1)
 
-    def _make(self, halves: np.ndarray) -> None:
-        """The half bars of one group, from their decisions to their notes."""
-        canvas, device = self.canvas, self.canvas.device
-        index = torch.from_numpy(halves).to(device)
-        self._decide(index, canvas.open(0, index))
+    def _make(self, halves: IntArray, is_last: bool) -> None:
+        """The half bars of one group, from their decisions to their notes. Of the last one nobody is told."""
+        canvas = self.canvas
+        self._decide(halves, canvas.open(0, halves))
         cells, ranks = cells_per_half(self.model.config), self.page.ranks[halves]
         for rank in range(cells):
             opened = np.flatnonzero(ranks == rank) % cells + halves * cells  # one cell of each half bar
+            coming = (np.argsort(ranks, axis=1)[:, rank:] + halves[:, None] * cells).reshape(-1)
+            if self._have_all(coming):
+                if not is_last:
+                    self._pass_over(coming)
+                break
             self._open_places(opened)
             self._draw(opened)
-            self._close_places(opened)
-        canvas.close(0, index)
+            if not (is_last and rank == cells - 1):
+                self._close_places(opened)
+        if not is_last:
+            canvas.close(0, halves)
         self.is_decided[halves] = True
 
     # What a half bar decides.
 
-    def _decide(self, halves: Tensor, hidden: Tensor) -> None:
+    def _decide(self, halves: IntArray, hidden: Tensor) -> None:
         """Echo, harmony and number of onsets of half bars (N,), from their states (branches, N, dim)."""
         canvas, heads = self.canvas, self.model.heads
         scale = guidance(self.sampling, 1, self.opened)
-        valid = torch.from_numpy(canvas.is_valid[::HALF_STEPS].copy()).to(canvas.device)
-        allowed = allowed_echoes(can_source(canvas.group, (canvas.onsets > 0) & valid))[halves]
-        before = echo_before(canvas.echo, canvas.group)[halves]
-        scores = guided(heads.echo_scores(hidden, allowed, before), scale)[0]
-        scores += self.sampling.echo * strength_of(torch.arange(scores.shape[-1], device=scores.device))
-        canvas.echo[halves] = self._choose(scores)
-        there = (halves + source_of(canvas.echo[halves])).clamp(0, canvas.H - 1)
-        source = Source(canvas.echo[halves], canvas.chroma[there], canvas.onsets[there])
-        given = self._given_chroma(halves)
+        there = torch.from_numpy(halves).to(canvas.device)
+        group, echo = (torch.from_numpy(values).to(canvas.device) for values in (canvas.group, canvas.echo))
+        has_onsets = torch.from_numpy((canvas.onsets > 0) & canvas.is_valid[::HALF_STEPS]).to(canvas.device)
+        allowed = allowed_echoes(can_source(group, has_onsets)[there])
+        scores = self._mixed(heads.echo_scores(hidden, allowed, echo_before(echo, group)[there]), scale)
+        canvas.echo[halves] = self._choose(scores + np.float32(self.sampling.echo) * STRENGTH_OF)
+        source_half = (halves + SOURCE_OF[canvas.echo[halves]]).clip(0, canvas.H - 1)
+        told = (canvas.echo[halves], canvas.chroma[source_half], canvas.onsets[source_half])
+        source = Source(*(torch.from_numpy(values).to(canvas.device) for values in told))
+        given, free = self._given_chroma(halves), array(heads.own_chroma(hidden, source).float().cpu())
         for pitch_class in range(12):
-            scores = guided(heads.chroma_scores(hidden, canvas.chroma[halves], source), scale)[0, :, pitch_class]
-            drawn = self._choose(scores)
-            own = given[:, pitch_class]
-            canvas.chroma[halves, pitch_class] = torch.where(own >= 0, own, drawn)
-        counts = guided(heads.count_scores(hidden, source), scale)[0]
+            scores = mixed(free[:, :, pitch_class] + heads.told_chroma(pitch_class, canvas.chroma[halves]), scale)
+            chosen, own = self._choose(scores), given[:, pitch_class]
+            canvas.chroma[halves, pitch_class] = np.where(own >= 0, own, chosen)
+        counts = self._mixed(heads.count_scores(hidden, source), scale)
         cells = cells_per_half(self.model.config)
         for place, half in enumerate(halves.tolist()):
             count = self._count(half, counts[place])
             canvas.onsets[half] = count
             canvas.remaining[half * cells : (half + 1) * cells] = count
 
-    def _given_chroma(self, halves: Tensor) -> Tensor:
+    def _given_chroma(self, halves: IntArray) -> IntArray:
         """Levels of what is given, -1 where nothing is: (N, 12)."""
         if self.chroma is None:
-            return torch.full((len(halves), 12), -1, device=halves.device)
-        wanted = self.chroma[halves.cpu().numpy()]
-        levels = np.where(np.isnan(wanted), -1, chroma_level(np.nan_to_num(wanted)))
-        return torch.from_numpy(levels).to(halves.device)
+            return np.full((len(halves), 12), -1)
+        wanted = self.chroma[halves]
+        return np.where(np.isnan(wanted), -1, chroma_level(np.nan_to_num(wanted)))
 
-    def _count(self, half: int, scores: Tensor) -> int:
+    def _count(self, half: int, scores: Array) -> int:
         """How many onsets a half bar gets of those its bar still has to come."""
         canvas = self.canvas
         bar = canvas.bar_of_half[half]
         own = np.flatnonzero(canvas.bar_of_half == bar)
-        is_open = ~self.is_decided[own] & (canvas.group[torch.from_numpy(own)].cpu().numpy() >= self.page.group[half])
+        is_open = ~self.is_decided[own] & (self.page.group[own] >= self.page.group[half])
         others = [other for other, open_ in zip(own.tolist(), is_open, strict=True) if open_ and other != half]
         later = [other for other in others if (self.page.group[other], other) > (self.page.group[half], half)]
         told = sum(int(canvas.onsets[other]) for other in own.tolist() if other != half and other not in later)
         wanted = int(self.density[bar]) - told
         least, most = self._bounds(half)
         if later:
-            index = torch.arange(MAX_HALF_ONSETS + 1, device=scores.device)
+            index = np.arange(MAX_HALF_ONSETS + 1)
             bounds = [self._bounds(other) for other in later]
             high = min(most, wanted - sum(bound[0] for bound in bounds))
             low = max(least, wanted - sum(bound[1] for bound in bounds))
-            scores = scores.masked_fill((index > high) | (index < low), float("-inf"))
-            if not torch.isinf(scores).all():
-                return int(draw(scores[None], self.sampling, self.generator)[0])
+            scores = np.where((index > high) | (index < low), np.float32(-np.inf), scores)
+            if not np.isinf(scores).all():
+                return int(self._choose(scores[None])[0])
         return max(least, min(wanted, most))
 
     def _bounds(self, half: int) -> tuple[int, int]:
@@ -179,41 +187,55 @@ class Unfolding:
 
     # Its cells, one of each half bar at a time.
 
-    def _open_places(self, cells: np.ndarray) -> None:
+    def _open_places(self, cells: IntArray) -> None:
         """Opens the places of the levels below whose first cell is opened now."""
         canvas = self.canvas
-        order = canvas.order[torch.from_numpy(cells).to(canvas.device)]
+        order = canvas.order[cells]
         for index, span in enumerate(self.model.config.spans[1:]):
             if index == 0:
                 continue
-            places = self._places(index, span, cells)
-            is_first = canvas.openings[index].first[0, places] == order
+            places = self._places(span, cells)
+            is_first = canvas.first[index][places] == order
             if is_first.any():
                 canvas.open(index, places[is_first])
 
-    def _close_places(self, cells: np.ndarray) -> None:
+    def _close_places(self, cells: IntArray) -> None:
         """Tells the masked levels what the places hold whose last cell was opened now."""
         canvas = self.canvas
-        steps = torch.from_numpy(np.unique(cells // self.bands)).to(canvas.device)
-        canvas.encode(steps)
-        order = canvas.order[torch.from_numpy(cells).to(canvas.device)]
+        canvas.encode(np.unique(cells // self.bands))
+        order = canvas.order[cells]
         for index, span in enumerate(self.model.config.spans[1:]):
             if index == 0 or self.model.config.levels[index + 1].generator != "mar":
                 continue
-            places = self._places(index, span, cells)
-            canvas.close(index, places[canvas.openings[index].last[0, places] == order])
+            places = self._places(span, cells)
+            canvas.close(index, places[canvas.last[index][places] == order])
 
-    def _places(self, index: int, span: int, cells: np.ndarray) -> Tensor:
-        """The places of a level that hold these cells, one of each half bar."""
+    def _have_all(self, cells: IntArray) -> bool:
+        """Whether nothing is to be drawn of the cells that are still to come, as their half bars have all they get."""
+        return not self.scores_forced and not self.staying and not self.canvas.remaining[cells].any()
+
+    def _pass_over(self, cells: IntArray) -> None:
+        """Opens and closes, level by level, what is left of half bars that have all their onsets."""
         canvas = self.canvas
-        if span > 1:
-            return torch.from_numpy(cells // (span * self.bands)).to(canvas.device)
-        if self.bands == 1:
-            return torch.from_numpy(cells).to(canvas.device)
-        place_of_cell = canvas.cell_of_place.argsort()
-        return place_of_cell[torch.from_numpy(cells).to(canvas.device)]
+        canvas.encode(np.unique(cells // self.bands))
+        for index, span in enumerate(self.model.config.spans[1:]):
+            if index:
+                places = np.unique(self._places(span, cells))
+                canvas.close(index, places)
+                opened = places[np.isin(canvas.first[index][places], canvas.order[cells])]
+                if len(opened):
+                    canvas.open(index, opened)
 
-    def _draw(self, cells: np.ndarray) -> None:
+    def _places(self, span: int, cells: IntArray) -> IntArray:
+        """The places of the level of such a span that hold these cells, one of each half bar."""
+        if span > 1:
+            return cells // (span * self.bands)
+        if self.bands == 1:
+            return cells
+        place_of_cell = self.canvas.cell_of_place.argsort()
+        return place_of_cell[cells]
+
+    def _draw(self, cells: IntArray) -> None:
         """The notes of one cell of each half bar."""
         canvas = self.canvas
         cells = cells[canvas.is_valid[cells // self.bands]]
@@ -222,11 +244,8 @@ class Unfolding:
         making = [self._cell(int(cell)) for cell in cells]
         if not self.scores_forced and not any(cell.room for cell in making):
             return
-        last = len(canvas.handed) - 1
-        places = self._places(last, 1, cells)
-        guide = self.model.leaf_guide(canvas.guides(last, places))
-        cond = torch.cat([canvas.handed[last][:, places], guide], dim=-1).flatten(0, 1)
-        band = torch.from_numpy(cells % self.bands).to(canvas.device).repeat(canvas.rows)
+        cond = canvas.leaf_cond(self._places(1, cells))
+        band = np.tile(cells % self.bands, canvas.rows)
         chords = Chords(
             self.sampling,
             self.generator,
@@ -235,7 +254,7 @@ class Unfolding:
             lambda place, scores: self.lengths.tilted(*self._place_in_bar(int(cells[place]) // self.bands), scores),
             self.scores_forced,
         )
-        within = band_range(self.model.config, band)
+        within = PitchRange(*(torch.from_numpy(ends[band]).to(canvas.device) for ends in self.band_ends))
         chords.draw(making, self.voices.of(cond, self._recall(cells), within), canvas.rows)
         for cell, made in zip(cells.tolist(), making, strict=True):
             for token in made.notes:
@@ -280,30 +299,20 @@ class Unfolding:
             [token for token in staying if token[0] > self.high],
         )
 
-    def _recall(self, cells: np.ndarray) -> Recall:
+    def _recall(self, cells: IntArray) -> Recall:
         """The memory of cells (N,), for every branch: (branches * N, ...)."""
         canvas = self.canvas
-        index = torch.from_numpy(cells).to(canvas.device)
-        steps = index // self.bands
-        low, high = max(0, int(steps.min()) - RECALL_STEPS), int(steps.max()) + 1
-        there = torch.arange(low, high, device=canvas.device)
-        seen = canvas.step_order.last[0, there] < canvas.order[index][:, None]  # (N, S)
-        distance = steps[:, None] - there
-        before = (steps - 1).clamp(min=0)
-        is_known = (steps > 0) & (canvas.step_order.last[0, before] < canvas.order[index])
-        held = (canvas.content[before, 2] - 1 / 16).clamp(min=0) * is_known[:, None]
+        steps = cells // self.bands
         source, is_echo = canvas.source_steps(steps)
-        shown = canvas.given[:, None] & is_echo  # (branches, N)
+        echo = canvas.echo[steps // HALF_STEPS]
+        shown = canvas.is_given[:, None] & is_echo  # (branches, N)
         content = canvas.content[source] * shown[..., None, None]  # (branches, N, 3, 128)
-        maps = recall_maps(
-            seen[None].expand(canvas.rows, -1, -1),
-            distance,
-            canvas.content[None, low:high, 0].expand(canvas.rows, -1, -1),
-            held.expand(canvas.rows, -1, -1),
-            content[:, :, 0] * strength_of(canvas.echo[steps // HALF_STEPS])[:, None],
-        )
-        grade = strength_index(canvas.echo[steps // HALF_STEPS]) * canvas.given[:, None]
-        out: Recall = self.model.leaf.recall(maps, content, grade)
+        maps = np.empty((canvas.rows, len(cells), RECALL_MAPS, PITCHES), dtype=np.float32)
+        for place, (step, order) in enumerate(zip(steps.tolist(), canvas.order[cells].tolist(), strict=True)):
+            maps[:, place, :-1] = remembered(canvas.content, canvas.step_last < order, step)
+        maps[:, :, -1] = content[:, :, 0] * STRENGTH_OF[echo][:, None]
+        told = (maps, content.astype(np.float32, copy=False), GRADE_OF[echo] * canvas.is_given[:, None])
+        out: Recall = self.model.leaf.recall(*(torch.from_numpy(values).to(canvas.device) for values in told))
         return out
 
     # What is drawn becomes notes.
@@ -314,7 +323,7 @@ class Unfolding:
         if self.is_in_time:
             return duration
         ahead = self.canvas.content[step + 1 : step + DURATIONS[duration], 0, pitch]
-        found = torch.nonzero(ahead)[:, 0]
+        found = np.flatnonzero(ahead)
         if not len(found):
             return duration
         room = int(found[0]) + 1
@@ -336,16 +345,16 @@ class Unfolding:
         self.notes.append((bar, Note(onset, pitch, duration * TICKS_PER_STEP, velocity)))
         ahead = canvas.content[step:, :, pitch]
         if not self.is_in_time:
-            later = torch.nonzero(ahead[1:, 0])[:, 0]
+            later = np.flatnonzero(ahead[1:, 0])
             ahead = ahead[: int(later[0]) + 1] if len(later) else ahead
         length = min(duration, len(ahead))
-        left = duration - torch.arange(length, device=canvas.device)
-        index = torch.arange(step, step + len(ahead), device=canvas.device)
+        left = duration - np.arange(length)
+        index = np.arange(step, step + len(ahead))
         is_drawn = canvas.group[index // HALF_STEPS] > canvas.group[step // HALF_STEPS]
         own_half = index[: HALF_STEPS - step % HALF_STEPS] * self.bands + cell % self.bands
         is_drawn[: len(own_half)] = canvas.order[own_half] >= canvas.order[cell]
         ahead[is_drawn, 2] = 0.0
-        ahead[:length, 2] = torch.where(is_drawn[:length], left.clamp(max=16) / 16, ahead[:length, 2])
+        ahead[:length, 2] = np.where(is_drawn[:length], np.minimum(left, 16) / 16, ahead[:length, 2])
         ahead[0, 0] = 1
         ahead[0, 1] = velocity / 127
 
@@ -355,13 +364,16 @@ class Unfolding:
         half = cell // size
         own = slice(half * size, (half + 1) * size)
         canvas = self.canvas
-        later = canvas.order[own] > canvas.order[cell]
-        canvas.remaining[own] = (canvas.remaining[own] - notes * later.long()).clamp(min=0)
+        is_later = canvas.order[own] > canvas.order[cell]
+        canvas.remaining[own] = np.maximum(canvas.remaining[own] - notes * is_later, 0)
 
-    def _choose(self, scores: Tensor) -> Tensor:
-        return draw(scores, self.sampling, self.generator)
+    def _mixed(self, scores: Tensor, scale: float) -> Array:
+        return mixed(array(scores.cpu()), scale)
+
+    def _choose(self, scores: Array) -> IntArray:
+        return drawn(scores, self.sampling, self.generator)
 
     def chroma_made(self) -> Chroma:
         """The harmony of all half bars, as levels' centres: (H, 12)."""
-        centres: Chroma = np.array(CHROMA_CENTRES, dtype=np.float32)[self.canvas.chroma.cpu().numpy()]
+        centres: Chroma = np.array(CHROMA_CENTRES, dtype=np.float32)[self.canvas.chroma]
         return centres

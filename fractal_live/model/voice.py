@@ -13,11 +13,12 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fractal_live.model.cache import KVCache
+from fractal_live.model.cache import FewKVCache
 from fractal_live.model.layers import Trunk
-from fractal_live.model.lean import FEW, Array, Lines, array, gelu, is_lean
+from fractal_live.model.lean import FEW, Array, Lines, array, gelu, is_lean, turns
 from fractal_live.model.pitch import PITCHES, ChordTokens, Leaf, PitchRange, Recall
 
+MOST_NOTES = PITCHES  # of a chord: each pitch once
 Choice = npt.NDArray[np.int64]
 
 
@@ -101,7 +102,7 @@ class LeanLeaf:
 
 class LeanVoice:
     def __init__(self, leaf: LeanLeaf, trunk: Trunk, cond: Array, recall: Recall, within: PitchRange) -> None:
-        self.leaf, self.trunk, self.memory, self.place = leaf, trunk.lean, KVCache(), 0
+        self.leaf, self.trunk, self.memory, self.place = leaf, trunk.lean, FewKVCache(), 0
         self.modulations = self.trunk.modulations(cond)
         self.features, self.source = array(recall.features), array(recall.source)
         self.pull = leaf.copied[recall.grade.numpy()]
@@ -111,11 +112,12 @@ class LeanVoice:
         self.below = np.full(len(cond), -1)
         self.token = leaf.start(cond) + leaf.rhythm(array(recall.rhythm))
         self.hidden = self.token
-        self.head_dim = trunk.head_dim
+        self.turn = turns(MOST_NOTES + 1, trunk.head_dim)
 
     def pitch_scores(self) -> Array:
         leaf = self.leaf
-        turn = _turn(self.place, self.head_dim)
+        here = slice(self.place, self.place + 1)
+        turn = self.turn[0][here], self.turn[1][here]
         self.hidden = self.trunk(self.token[:, None], self.modulations, turn, None, self.memory)[:, 0]
         scores = np.empty((len(self.hidden), PITCHES + 1), dtype=np.float32)
         scores[:, :PITCHES] = leaf.query(self.hidden) @ leaf.table.T + leaf.pitch_bias
@@ -125,7 +127,7 @@ class LeanVoice:
         allowed = self.inside
         if self.place:
             distance = self.index - self.below[:, None]
-            scores[:, :PITCHES] += np.take_along_axis(leaf.interval(self.hidden), distance.clip(0), axis=1)
+            scores[:, :PITCHES] += leaf.interval(self.hidden)[self.rows[:, None], distance.clip(0)]
             allowed = allowed & (distance > 0)
         scores[:, :PITCHES][~allowed] = -np.inf
         scores[:, PITCHES] = leaf.stop(self.hidden)[:, 0]
@@ -152,10 +154,3 @@ class LeanVoice:
         """What the echoed steps hold at those pitches: (N, 3)."""
         out: Array = self.source[self.rows, :, pitch]
         return out
-
-
-def _turn(place: int, dim: int) -> tuple[Array, Array]:
-    """The rotation of one place: (1, dim / 2) each; `attention.rotation` is its twin."""
-    half = dim // 2
-    angles = np.float32(place) * 10000.0 ** (-np.arange(half, dtype=np.float32) / half)
-    return np.cos(angles)[None], np.sin(angles)[None]

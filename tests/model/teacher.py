@@ -102,7 +102,7 @@ def teacher_forced(
     cell = notes[:, 0] * bands + band
     struck = np.bincount(cell, minlength=T * bands)
     onsets = struck.reshape(len(page.group), -1).sum(1)
-    assert np.array_equal(onsets[made], canvas.onsets.numpy()[made]), "every half bar has the onsets it decided"
+    assert np.array_equal(onsets[made], canvas.onsets[made]), "every half bar has the onsets it decided"
     left = left_in_half(np.repeat(canvas.is_valid, bands).astype(np.int64), page.ranks)
     bar_of_half = canvas.bar_of_half + first_row - config.past_bars
     tokens = np.stack([cell, notes[:, 1], velocity_bin(notes[:, 2]), duration_class(notes[:, 3])], 1)
@@ -110,15 +110,15 @@ def teacher_forced(
         content=torch.from_numpy(visible_content(notes, band, order, T))[None],
         group=torch.from_numpy(page.group)[None],
         order=torch.from_numpy(order)[None],
-        step_in_bar=canvas.step_in_bar[None],
-        bar_len=canvas.bar_len[None],
+        step_in_bar=torch.from_numpy(canvas.step_in_bar)[None],
+        bar_len=torch.from_numpy(canvas.bar_len)[None],
         is_valid=torch.from_numpy(canvas.is_valid & np.repeat(made, HALF_STEPS))[None],
         bar_of_half=torch.from_numpy(bar_of_half)[None],
         plan=torch.from_numpy(scaled_plan(rows))[None],
         is_present=torch.from_numpy(is_present)[None],
         hidden_cells=torch.zeros(1, len(rows), 6, dtype=torch.bool),
-        chroma=canvas.chroma[None],
-        echo=canvas.echo[None],
+        chroma=torch.from_numpy(canvas.chroma)[None],
+        echo=torch.from_numpy(canvas.echo)[None],
         onsets=torch.from_numpy(onsets)[None],
         remaining=torch.from_numpy(left_in_half(struck, page.ranks))[None],
         steps_left=torch.from_numpy(-(-left // bands))[None],

@@ -254,7 +254,7 @@ def test_what_is_drawn_again_is_what_the_model_was_least_sure_of() -> None:
     with watched() as begun, torch.inference_mode():
         unfold_missing(model, request, torch.Generator().manual_seed(0))
     first, again = begun
-    sure = first.log_likelihood / np.maximum(first.canvas.onsets.numpy(), 1)
+    sure = first.log_likelihood / np.maximum(first.canvas.onsets, 1)
     assert set(np.flatnonzero(again.page.group >= again.page.first_group)) == set(np.argsort(sure)[:2])
 
 

@@ -8,14 +8,31 @@ import numpy as np
 import pytest
 import torch
 
-from fractal_live.model.cache import KVCache
-from fractal_live.model.config import ModelConfig
+from fractal_live.model import lean
+from fractal_live.model.cache import KVCache, PlaceCache, Slots
+from fractal_live.model.checkpoint import lay_out
+from fractal_live.model.config import ECHOES, ModelConfig
+from fractal_live.model.echo import GRADE_OF, SOURCE_OF, STRENGTH_OF, source_of, strength_index, strength_of
 from fractal_live.model.fractal import Level
 from fractal_live.model.layers import Guides, Texture, Trunk
 from fractal_live.model.lean import FEW, is_lean
-from fractal_live.model.pitch import PITCHES, RECALL_MAPS, PitchRange, Recall
+from fractal_live.model.phrase import Source
+from fractal_live.model.pitch import (
+    PITCHES,
+    RECALL_MAPS,
+    RECALL_STEPS,
+    PitchRange,
+    Recall,
+    recall_maps,
+    remembered,
+)
+from fractal_live.model.sampling import draw, drawn, guided, mixed
+from fractal_live.model.unfold import unfold_bar
+from fractal_live.model.unfolding import Unfolding
 from fractal_live.model.voice import LeanVoice, PlainVoice, Voices
-from tests.model.tiny import TINY, lively
+from fractal_live.music.request import BarRequest, Sampling
+from tests.model.material import dense, played
+from tests.model.tiny import CONFIGS, TINY, lively
 
 SHAPES = pytest.mark.parametrize(("rows", "places"), [(1, 1), (2, 1), (1, 5), (2, 4)])
 
@@ -100,20 +117,20 @@ def test_a_lean_voice_says_what_the_plain_one_says(config: ModelConfig, cells: i
     within = PitchRange(torch.full((cells,), config.pitch_low), torch.full((cells,), config.pitch_high))
     with torch.inference_mode():
         recall: Recall = leaf.recall(maps, source, grade)
-        lean, plain = Voices(leaf).of(cond, recall, within), PlainVoice(leaf, cond, recall, within)
-        assert isinstance(lean, LeanVoice)
+        few, plain = Voices(leaf).of(cond, recall, within), PlainVoice(leaf, cond, recall, within)
+        assert isinstance(few, LeanVoice)
         for pitch in (40, 47, 90):
             chosen = np.full(cells, pitch) + np.arange(cells)
             velocity, duration = rng.integers(0, 32, cells), rng.integers(0, 20, cells)
             for found, expected in (
-                (lean.pitch_scores(), plain.pitch_scores()),
-                (lean.velocity_scores(chosen), plain.velocity_scores(chosen)),
-                (lean.duration_scores(chosen, velocity), plain.duration_scores(chosen, velocity)),
+                (few.pitch_scores(), plain.pitch_scores()),
+                (few.velocity_scores(chosen), plain.velocity_scores(chosen)),
+                (few.duration_scores(chosen, velocity), plain.duration_scores(chosen, velocity)),
             ):
                 assert np.allclose(found, expected, atol=2e-5, rtol=1e-4)
-            lean.tell(chosen, velocity, duration)
+            few.tell(chosen, velocity, duration)
             plain.tell(chosen, velocity, duration)
-        assert np.allclose(lean.pitch_scores(), plain.pitch_scores(), atol=2e-5, rtol=1e-4)
+        assert np.allclose(few.pitch_scores(), plain.pitch_scores(), atol=2e-5, rtol=1e-4)
 
 
 def test_many_tokens_go_the_way_of_the_modules() -> None:
@@ -122,3 +139,119 @@ def test_many_tokens_go_the_way_of_the_modules() -> None:
         assert not is_lean(trunk, x, FEW + 1) and is_lean(trunk, x, FEW)
         assert not is_lean(trunk.train(), x, 1)
     assert not is_lean(trunk.eval(), x, 1), "gradients need the modules"
+
+
+# What a bar takes apart for the sake of speed, beside what it is taken from.
+
+
+def test_the_tables_of_echo_classes_are_the_functions() -> None:
+    each = torch.arange(ECHOES)
+    assert SOURCE_OF.tolist() == source_of(each).tolist()
+    assert STRENGTH_OF.tolist() == strength_of(each).tolist()
+    assert GRADE_OF.tolist() == strength_index(each).tolist()
+
+
+@pytest.mark.parametrize("step", [0, 1, 7, 33, 150])
+def test_what_is_remembered_in_numpy_is_what_the_maps_say(step: int) -> None:
+    """Where a third of the steps is not known."""
+    rng, T = np.random.default_rng(step), 160
+    content = (rng.random((T, 3, PITCHES)) * (rng.random((T, 3, PITCHES)) < 0.1)).astype(np.float32)
+    is_known = rng.random(T) < 0.7
+    there, onsets = torch.arange(T), torch.from_numpy(content[None, :, 0])
+    seen, distance = torch.from_numpy(is_known)[None, None], (step - there)[None]
+    before = torch.from_numpy(content[max(0, step - 1), 2] - np.float32(1 / 16)).clamp(min=0)
+    held = before * bool(step and is_known[step - 1])
+    expected = recall_maps(seen & (distance <= RECALL_STEPS), distance, onsets, held[None, None], held[None, None])
+    assert close(torch.from_numpy(remembered(content, is_known, step)), expected[0, 0, :-1])
+
+
+@pytest.mark.parametrize("sampling", [Sampling(), Sampling(0.4), Sampling(top_p=0.8), Sampling(mask_k=1)], ids=str)
+def test_what_is_drawn_in_numpy_is_what_torch_draws(sampling: Sampling) -> None:
+    rng = np.random.default_rng(0)
+    here, there = torch.Generator().manual_seed(1), torch.Generator().manual_seed(1)
+    for _ in range(50):
+        scores = rng.normal(0, 2, (2, 3, 30)).astype(np.float32)
+        scores[:, rng.random((3, 30)) < 0.3] = -np.inf
+        scores[:, :, 0] = 0
+        wanted = guided(torch.from_numpy(scores), 2.5)[0]
+        found = mixed(scores, 2.5)
+        assert close(torch.from_numpy(found), wanted) and np.array_equal(mixed(scores[:1], 2.5), scores[0])
+        assert drawn(found, sampling, here).tolist() == draw(wanted, sampling, there).tolist()
+
+
+def test_chroma_told_class_by_class_is_chroma() -> None:
+    heads, rng = lively(6).heads, np.random.default_rng(0)
+    hidden = torch.randn(2, 5, heads.own.in_features, generator=torch.Generator().manual_seed(0))
+    chroma, echo = rng.integers(0, 4, (5, 12)), torch.from_numpy(rng.integers(0, ECHOES, 5))
+    source = Source(echo, torch.from_numpy(rng.integers(0, 4, (5, 12))), torch.zeros(5, dtype=torch.int64))
+    expected, own = heads.chroma_scores(hidden, torch.from_numpy(chroma), source), heads.own_chroma(hidden, source)
+    for pitch_class in range(12):
+        found = own[:, :, pitch_class] + torch.from_numpy(heads.told_chroma(pitch_class, chroma))
+        assert close(found, expected[:, :, pitch_class])
+
+
+def test_a_trunk_that_is_asked_for_some_tokens_says_of_them_what_it_says_of_all() -> None:
+    trunk, chance = lively(1).structure.trunk, torch.Generator().manual_seed(0)
+    x = torch.randn(2, 40, trunk.norm.modulation.out_features // 2, generator=chance)
+    mask, asked = torch.rand(2, 1, 1, 40, generator=chance) < 0.8, torch.tensor([3, 39])
+    for places in (1, 40):
+        cond = torch.randn(2, places, trunk.norm.modulation.in_features, generator=chance)
+        assert close(trunk.asked(x, cond, mask, asked), trunk(x, cond, torch.arange(40), mask)[:, asked])
+
+
+def test_what_no_longer_matters_is_not_missed() -> None:
+    """Thirty places with a window of four, of which the last two are wanted; two blocks reach eight places back."""
+    level = lively(1).levels[1]
+    assert isinstance(level, Level)
+    trunk, chance, P, window = level.generator.trunk, torch.Generator().manual_seed(0), 30, 4
+    x = torch.randn(2, P, trunk.norm.modulation.out_features // 2, generator=chance)
+    cond = torch.randn(2, P, trunk.norm.modulation.in_features, generator=chance)
+    place = torch.arange(P)
+    mask = ((place[:, None] >= place) & (place[:, None] - place <= window))[None, None]
+    whole, part = (PlaceCache(TINY.levels[2], 2, P, torch.device("cpu")) for _ in range(2))
+    expected = trunk(x, cond, place, mask, Slots(whole, place, 0, P, True))
+    rest = [torch.arange(P - 2 - window, P), torch.arange(window, window + 2)]
+    found = trunk.remember(x, cond, mask, Slots(part, place, 0, P, True), rest)
+    assert close(found, expected[:, -2:])
+    for block, first in enumerate((0, P - 2 - window)):
+        assert close(part.keys[block][:, :, first:], whole.keys[block][:, :, first:])
+        assert close(part.values[block][:, :, first:], whole.values[block][:, :, first:])
+    nothing = trunk.remember(x, cond, mask, Slots(part, place, 0, P, True), [torch.arange(P), place[:0]])
+    assert nothing.shape[1] == 0 and close(part.keys[1], whole.keys[1])
+
+
+@pytest.mark.parametrize("cfg_scale", [1.0, 2.0])
+@pytest.mark.parametrize("name", ["live", "all-mar", "five-levels", "bands-row"])
+def test_a_bar_is_the_same_without_the_lean_arithmetic(
+    name: str, cfg_scale: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model, sampling = lively(3, CONFIGS[name]), Sampling(cfg_scale=cfg_scale)
+    request, made = BarRequest(5, played(5), dense(9), sampling=sampling), []
+    for few in (FEW, 0):
+        monkeypatch.setattr(lean, "FEW", few)
+        with torch.inference_mode():
+            made.append(unfold_bar(model, request, torch.Generator().manual_seed(4)))
+    assert made[0].bars == made[1].bars and np.array_equal(made[0].chroma, made[1].chroma)
+    assert made[0].log_likelihood == pytest.approx(made[1].log_likelihood, abs=1e-3)
+
+
+@pytest.mark.parametrize("name", ["live", "all-mar", "five-levels", "bands-row", "bands-column-mar"])
+def test_what_is_left_of_a_half_bar_is_passed_over_as_if_it_were_opened(
+    name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Six notes in a bar, beside an unfolding that opens cell after cell to the end."""
+    model, request, made = lively(7, CONFIGS[name]), BarRequest(3, played(3), dense(6)), []
+    for _ in range(2):
+        with torch.inference_mode():
+            made.append(unfold_bar(model, request, torch.Generator().manual_seed(0)))
+        monkeypatch.setattr(Unfolding, "_have_all", lambda self, cells: False)
+    assert made[0].bars == made[1].bars
+    assert made[0].log_likelihood == pytest.approx(made[1].log_likelihood, abs=1e-3)
+
+
+def test_weights_that_are_laid_out_are_the_same_weights() -> None:
+    plain, laid = lively(2), lively(2)
+    lay_out(laid)
+    assert not laid.leaf.start.weight.is_contiguous()
+    for name, value in plain.state_dict().items():
+        assert torch.equal(value, laid.state_dict()[name]), name
