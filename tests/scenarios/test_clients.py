@@ -74,7 +74,7 @@ def wanted() -> dict[str, tuple[str, list[object]]]:
         elif control.kind == "bang":
             messages[row["address"]] = (f"fl-{name} bang", [])
         else:
-            counts = {"store": 1, "recall": 2, "blend": 3, "chroma": 12, "latent": 16}
+            counts = {"recall": 2, "blend": 3, "chroma": 12, "latent": 16, "infill": 2}
             count = counts.get(control.name.removeprefix("latent_") if control.kind == "slots" else control.name, 1)
             value = min(max(control.low, 0.5 if control.high < 1 else 1.0), control.high)
             messages[row["address"]] = (f"fl-{name} {' '.join([f'{value:g}'] * count)}", [value] * count)
