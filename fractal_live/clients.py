@@ -106,7 +106,7 @@ def _put(patch: PdPatch, row: Row, x: int, y: int) -> None:
         # A number that comes in (a seed, a port, how many bars) goes with it.
         patch.wire(patch.add(x, y, f"bng 15 250 50 0 empty empty {row.name} 19 7 0 10 -262144 -1 -1"), message)
         patch.wire(patch.add(x + 110, y, f"r {name}"), message)
-    elif control.kind in ("text", "slots") or control.group_of > 1 or control.name == "latent":
+    elif control.kind in ("text", "slots") or control.name in ("latent", "chroma", "infill"):
         patch.add(x, y, row.name, "text")
         patch.wire(patch.add(x + 110, y, f"r {name}"), message)
     else:

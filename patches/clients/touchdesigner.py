@@ -3,7 +3,8 @@
 How: put this text into a Text DAT (or File In) and choose Run Script. It makes a Base COMP called `fractal_live`
 beside the DAT:
 
-  custom parameters  a fader for every number, a pulse for every button, a field for every name; a plan fader is only
+  custom parameters  a fader for every number, a pulse for every button, a field for every name or
+                     row of numbers (with | between: Am7|D7, or 1|4); a plan fader is only
                      sent while its Hold toggle is on, and let go when that goes off
   faders             Script CHOP: a channel per fader, named by its OSC address
   osc_out            OSC Out CHOP to the instrument; it sends what has changed
@@ -142,7 +143,14 @@ def onValueChange(par, prev):
     if par.name in room.fetch("holds") and not par.eval():
         op("osc_send").sendOSC(room.fetch("holds")[par.name], [])  # without a value: let go
     elif par.name in room.fetch("names") and par.eval():
-        op("osc_send").sendOSC(room.fetch("names")[par.name], par.eval().split("|"))
+        op("osc_send").sendOSC(room.fetch("names")[par.name], [number_or_name(part) for part in par.eval().split("|")])
+
+
+def number_or_name(text):
+    try:
+        return float(text)
+    except ValueError:
+        return text
 """
 
 WORDS = """
@@ -193,7 +201,7 @@ def add_parameters(room):
         if row["kind"] == "bang":
             page.appendPulse(own, label=row["name"])
             pulses[own] = row["address"]
-        elif row["kind"] in ("text", "slots") or row["name"] in ("latent", "chroma"):
+        elif row["kind"] in ("text", "slots") or row["name"] in ("latent", "chroma", "infill"):
             page.appendStr(own, label=row["name"])
             names[own] = row["address"]
         else:
