@@ -128,7 +128,7 @@ def in_range(pitch: int, low: int = 0, high: int = 127) -> int:
 def _placed(pitch: int, dress: Dress, split: Split | None) -> int:
     pitch = in_range(pitch + (split.transpose if split is not None else 0))
     pitch = in_range(pitch, dress.low, dress.high)
-    return pitch if dress.scale == 0 else in_scale(pitch, dress.key, dress.scale)
+    return pitch if dress.scale == 0 else in_scale(pitch, dress.key, dress.scale, dress.low, dress.high)
 
 
 def _velocity(velocity: int, strength: float, split: Split | None) -> int:

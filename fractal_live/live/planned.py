@@ -13,7 +13,7 @@ from fractal_live.live.latent_path import Point
 from fractal_live.live.scheduler import Programs
 from fractal_live.live.snapshot import ControlSnapshot
 from fractal_live.music.notes import Bar
-from fractal_live.music.plan import COLUMN
+from fractal_live.music.plan import ATTRIBUTES, COLUMN
 
 MEMORY_BARS = 64
 OPENING_BARS = (0, 1)  # the stage keeps these of the last set, so that a Start is heard at once
@@ -59,10 +59,12 @@ def past_of(bars: Mapping[int, Planned], index: int, first: int) -> tuple[Bar, .
 
 
 def density_at(index: int, rows: Horizon, controls: ControlSnapshot | None) -> float | None:
-    """The onsets of a bar as they are given, or else imagined; None if neither is so."""
+    """The onsets a bar is to have, as they are given or else imagined, scaled as the performer wishes; None if neither
+    is so."""
     row = rows.row(index)
-    imagined = None if row is None else float(row[COLUMN["density"]])
+    density = None if row is None else float(row[COLUMN["density"]])
     if controls is None:
-        return imagined
+        return density
     given = float(controls.plan_from(index)[0, COLUMN["density"]])
-    return imagined if np.isnan(given) else given
+    density = density if np.isnan(given) else given
+    return None if density is None else min(density * controls.density_factor, ATTRIBUTES[COLUMN["density"]].high)

@@ -77,6 +77,8 @@ class Planner:
             self._rows.forget_from(self._first)
             self._top_rows.forget_from(0)
             self._is_insured = False
+        if before.density_factor != controls.density_factor:
+            self._is_insured = False
         if generation_of(before) != generation_of(controls):
             self._stale_below = self._asked + 1
         if before.dress != controls.dress:

@@ -82,15 +82,13 @@ def chord_chroma(text: str) -> tuple[float, ...]:
     return tuple(weights)
 
 
-def in_scale(pitch: int, key: int, scale: int) -> int:
+def in_scale(pitch: int, key: int, scale: int, low: int = 0, high: int = 127) -> int:
     """The nearest pitch of a scale, the lower of two equally near; `key` is a pitch class, `scale` a place in
-    SCALE_NAMES. Stays in 0 to 127."""
+    SCALE_NAMES. Stays in `low` to `high` where these hold a pitch of the scale, else in 0 to 127."""
     steps = SCALES[SCALE_NAMES[scale]]
-    for away in range(12):
-        for there in (pitch - away, pitch + away):
-            if 0 <= there <= 127 and (there - key) % 12 in steps:
-                return there
-    raise ValueError(f"scale {SCALE_NAMES[scale]} has no pitches")
+    own = [there for there in range(128) if (there - key) % 12 in steps]
+    inside = [there for there in own if low <= there <= high]
+    return min(inside or own, key=lambda there: (abs(there - pitch), there))
 
 
 def _root_of(text: str) -> tuple[int, str]:

@@ -64,6 +64,8 @@ def test_whatever_is_wished_a_bar_stays_a_bar_and_the_same_wish_gives_the_same_n
     if dress.scale:
         steps = SCALES[SCALE_NAMES[dress.scale]]
         assert all((note.pitch - dress.key) % 12 in steps for note in sounding.notes)
+    if dress.high - dress.low >= 12:
+        assert all(dress.low <= note.pitch <= dress.high for note in sounding.notes)
     assert replace(sounding, notes=()) == replace(bar, notes=())
 
 

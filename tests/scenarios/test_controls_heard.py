@@ -38,6 +38,11 @@ class Ear:
             builder.add_arg(float(value), "f")
         self._socket.sendto(builder.build().dgram, self._to)
 
+    def say(self, address: str, text: str) -> None:
+        builder = OscMessageBuilder(address)
+        builder.add_arg(text)
+        self._socket.sendto(builder.build().dgram, self._to)
+
     def subscribe(self) -> None:
         self.send("/fractal/subscribe")
 
