@@ -16,6 +16,7 @@ from fractal_live.music.notes import Bar
 from fractal_live.music.plan import PlanTable, unknown_plan
 
 LATENT_DIMS = 16
+MEMORY_BARS = 64  # how far back the past of a request reaches
 GAIN_AT_REST = 0.3  # of a latent that nobody touched: it holds a long set near the songs' middle and lets it move
 
 
