@@ -146,7 +146,7 @@ class ModelSetup:
 
 @dataclass(frozen=True, slots=True)
 class ModelPing:
-    """To the model process: does it live? Answered with itself, between two bars."""
+    """To the model process: does it live? Answered with itself, even while a bar is made."""
 
 
 @dataclass(frozen=True, slots=True)
