@@ -54,6 +54,7 @@ MODEL_START_S = 120.0
 STAGE_START_S = 20.0
 MODEL_DEADLINE_S = 3.0  # or so many times what a bar usually takes:
 MODEL_DEADLINE_BARS = 10
+MODEL_SILENCE_S = 2.0  # it answers five pings a second, whatever it does
 SPARE_AFTER_S = 5.0  # a spare model is begun when the one that plays has had time to catch up
 SPARE_ROOM_MB = 1000.0  # and where so much memory is free: it takes a fifth of it
 SHUTDOWN_S = 3.0
@@ -559,8 +560,8 @@ class Daemon:
             self.model.kill_if(min(self.model.silence_s(), awake_s) > MODEL_START_S)
         else:
             limit_s = max(MODEL_DEADLINE_S, MODEL_DEADLINE_BARS * self.planner.usual_ns * 1e-9)
-            waited_s = self.model.silence_s() if self.planner.in_flight is None else now_s - self._asked_s
-            self.model.kill_if(min(waited_s, awake_s) > limit_s)
+            is_late = self.planner.in_flight is not None and min(now_s - self._asked_s, awake_s) > limit_s
+            self.model.kill_if(is_late or min(self.model.silence_s(), awake_s) > MODEL_SILENCE_S)
             if now_s > self._spare_wanted_s:
                 self._spare_wanted_s = now_s + SPARE_AFTER_S
                 room_mb = free_mb()

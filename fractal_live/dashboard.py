@@ -365,11 +365,6 @@ class Dashboard:
         self._has_news = threading.Event()
         self._drawer = threading.Thread(target=self._draw, name="dashboard", daemon=True)
 
-    @property
-    def is_possible(self) -> bool:
-        """Whether there is a terminal that can be drawn on."""
-        return self._console.is_terminal and not self._console.is_dumb_terminal
-
     def __enter__(self) -> Dashboard:
         self._live.__enter__()
         self.is_showing = True

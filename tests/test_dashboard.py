@@ -246,10 +246,6 @@ def comes_true(claim: Callable[[], bool], limit_s: float = 5.0) -> bool:
     return claim()
 
 
-def test_a_pipe_is_no_place_for_a_dashboard() -> None:
-    assert not Dashboard(Console(file=io.StringIO())).is_possible
-
-
 def test_the_picture_is_valid_and_needs_nothing_from_outside() -> None:
     svg = svg_of(playing())
     ElementTree.fromstring(svg)

@@ -8,7 +8,9 @@ from __future__ import annotations
 import gc
 import importlib
 import os
+import queue
 import signal
+import threading
 import time
 from dataclasses import replace
 from multiprocessing.connection import Connection
@@ -51,29 +53,26 @@ def main(connection: Connection) -> None:
     try:
         setup: ModelSetup = connection.recv()
         torch.set_num_threads(setup.threads)
+        daemon = _Daemon(connection)
         try:
-            engine = _warm(setup, connection)
+            engine = _warm(setup, daemon)
         except (ValueError, RuntimeError) as error:
-            connection.send(ModelFault(str(error)))
+            daemon.send(ModelFault(str(error)))
             return
-        while True:
-            request: BarRequest | InfillRequest | ModelPing = connection.recv()
-            if isinstance(request, ModelPing):
-                connection.send(request)
-                continue
+        while (request := daemon.next_request()) is not None:
             try:
-                connection.send(_answer(engine, request))
+                daemon.send(_answer(engine, request))
             except torch.OutOfMemoryError as error:
                 if setup.device == "cpu":
                     raise
                 # Another program has taken the GPU's memory; the CPU has its own.
                 setup = replace(setup, device="cpu")
-                engine = _warm(setup, connection)
-                connection.send(ModelFault(f"the GPU is out of memory, going on on the CPU: {error}", request.version))
+                engine = _warm(setup, daemon)
+                daemon.send(ModelFault(f"the GPU is out of memory, going on on the CPU: {error}", request.version))
             except Exception as error:
                 # Whatever one request does to the model, the next one is answered.
                 what = f"bar {request.index}" if isinstance(request, BarRequest) else "the gap in the loop"
-                connection.send(ModelFault(f"{what}: {type(error).__name__}: {error}", request.version))
+                daemon.send(ModelFault(f"{what}: {type(error).__name__}: {error}", request.version))
     except (EOFError, BrokenPipeError, ConnectionResetError):
         return
 
@@ -86,7 +85,36 @@ def _answer(engine: Any, request: BarRequest | InfillRequest) -> BarReply | Infi
     return InfillReply(engine.infill(request), request.version, time.monotonic_ns() - started_ns)
 
 
-def _warm(setup: ModelSetup, connection: Connection) -> Any:
+class _Daemon:
+    """The other end of the pipe. A thread reads it, so that a ping is answered while a bar is made."""
+
+    def __init__(self, connection: Connection) -> None:
+        self._connection = connection
+        self._lock = threading.Lock()  # of sending
+        self._requests: queue.SimpleQueue[BarRequest | InfillRequest | None] = queue.SimpleQueue()
+        threading.Thread(target=self._read, name="requests", daemon=True).start()
+
+    def next_request(self) -> BarRequest | InfillRequest | None:
+        """Waited for; None when the daemon has gone."""
+        return self._requests.get()
+
+    def send(self, message: object) -> None:
+        with self._lock:
+            self._connection.send(message)
+
+    def _read(self) -> None:
+        try:
+            while True:
+                message = self._connection.recv()
+                if isinstance(message, ModelPing):
+                    self.send(message)
+                else:
+                    self._requests.put(message)
+        except (EOFError, OSError):
+            self._requests.put(None)
+
+
+def _warm(setup: ModelSetup, daemon: _Daemon) -> Any:
     """The engine, warmed up (unless bars are waited for) and announced. Without room on the GPU, on the CPU."""
     try:
         engine = open_engine(Path(setup.checkpoint), setup.device)
@@ -98,5 +126,5 @@ def _warm(setup: ModelSetup, connection: Connection) -> Any:
         bar_ns = 0 if setup.is_restart else engine.warm_up()
     gc.collect()
     gc.freeze()
-    connection.send(ModelReady(engine.checkpoint_id, str(engine.device), engine.parameters, bar_ns))
+    daemon.send(ModelReady(engine.checkpoint_id, str(engine.device), engine.parameters, bar_ns))
     return engine

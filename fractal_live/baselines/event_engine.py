@@ -30,10 +30,9 @@ from fractal_live.model.sampling import draw
 from fractal_live.music.meter import FOUR_FOUR, Meter
 from fractal_live.music.notes import Bar, Note
 from fractal_live.music.plan import COLUMN, HIGH, LOW, PlanTable, measure
-from fractal_live.music.request import BarReply, BarRequest, InfillRequest, Sampling
+from fractal_live.music.request import MEMORY_BARS, BarReply, BarRequest, InfillRequest, Sampling
 
 WARM_UP_BARS = 3
-MEMORY_BARS = 64
 DEFAULT_TEMPO_BPM = 120.0
 MEASURED_BARS = 8
 

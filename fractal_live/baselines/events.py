@@ -124,11 +124,6 @@ def quantised(notes: IntArray) -> IntArray:
     return np.stack([kept[:, 0], kept[:, 1], velocity_bin(kept[:, 2]), duration_class(kept[:, 3])], axis=1)
 
 
-def remi_bars(steps: int) -> int:
-    """How many REMI bars a bar of so many steps takes."""
-    return -(-steps // BAR_STEPS)
-
-
 def tokens_from_notes(notes: IntArray, starts: Sequence[int], is_closed: bool = True) -> IntArray:
     """The tokens of consecutive REMI bars that begin at these steps. notes (N, 4) as `quantised`, sorted by step,
     then pitch, none before the first bar. `is_closed` puts the Bar of what follows behind."""

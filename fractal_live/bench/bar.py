@@ -25,9 +25,11 @@ from fractal_live.bench.companion import Companion, companion
 from fractal_live.bench.figures import shown, spread
 from fractal_live.bench.machine import cpu_pressure
 from fractal_live.daemon import MODEL_ENTRY, MODEL_START_S
+from fractal_live.live.planner import MARGIN_NS
 from fractal_live.music.notes import Bar
 from fractal_live.music.plan import ATTRIBUTES, PLAN_BARS, unknown_plan
 from fractal_live.music.request import LATENT_DIMS, BarReply, BarRequest, ModelReady, ModelSetup, Sampling
+from fractal_live.ports.sender import AHEAD_NS
 
 PAST_BARS = 64
 ANSWER_S = 120.0
@@ -149,6 +151,7 @@ class _Side:
         return {
             "request_to_notes_ms": spread(self._took_ns),
             "engine_ms": spread(self._own_ns),
+            "control_to_bar_line_ms": control_to_bar_line_ms(spread(self._took_ns)["p99"] or 0.0),
             "bars": len(self._took_ns),
             "bars_per_second": round(len(self._took_ns) / (sum(self._took_ns) / 1e9), 2),
             "notes_per_bar": round(self._notes / len(self._took_ns), 1),
@@ -190,6 +193,12 @@ def piece_seconds(settings: BarSettings) -> float | None:
     return round(statistics.median(took_s[1:]), 3)  # the first one warms up
 
 
+def control_to_bar_line_ms(slowest_ms: float) -> float:
+    """From how long before a bar line a change is heard there, with bars that take up to `slowest_ms`: one that does
+    not know it yet may be under way; then comes the one that does, and it must be there a little before the line."""
+    return round(2 * slowest_ms + (MARGIN_NS + AHEAD_NS // 2) / 1e6, 1)
+
+
 def table(figures: dict[str, Any]) -> Table:
     """For people."""
     result = Table("a bar, request to notes", "p50 ms", "p99 ms", "max ms", "bars/s", "notes/bar", "parameters")
@@ -209,6 +218,7 @@ def table(figures: dict[str, Any]) -> Table:
     result.caption = (
         f"{figures['bars']} bars each, in turns; {figures['threads']} threads; CPU pressure "
         f"{'unknown' if pressure is None else f'{pressure:g} %'}; "
-        f"{PIECE_BARS} bars at once in {shown(figures['piece_32_bars_s'])} s"
+        f"{PIECE_BARS} bars at once in {shown(figures['piece_32_bars_s'])} s; "
+        f"a control is heard at a bar line {figures['control_to_bar_line_ms']:g} ms away"
     )
     return result

@@ -14,8 +14,8 @@ from fractal_live.live.scheduler import Programs
 from fractal_live.live.snapshot import ControlSnapshot
 from fractal_live.music.notes import Bar
 from fractal_live.music.plan import ATTRIBUTES, COLUMN
+from fractal_live.music.request import MEMORY_BARS
 
-MEMORY_BARS = 64
 OPENING_BARS = (0, 1)  # the stage keeps these of the last set, so that a Start is heard at once
 NEVER_ASKED = -1
 

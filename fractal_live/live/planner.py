@@ -18,13 +18,13 @@ from fractal_live.live.fallback import fallback_for
 from fractal_live.live.horizon import Horizon
 from fractal_live.live.latent_path import Point
 from fractal_live.live.loop import LONGEST_LOOP, Loop
-from fractal_live.live.planned import MEMORY_BARS, NEVER_ASKED, OPENING_BARS, Offer, Planned, density_at, past_of
+from fractal_live.live.planned import NEVER_ASKED, OPENING_BARS, Offer, Planned, density_at, past_of
 from fractal_live.live.snapshot import ControlSnapshot, generation_of, imagination_of
 from fractal_live.live.thrift import Thrift
 from fractal_live.music.meter import FOUR_FOUR, PPQN, Meter
 from fractal_live.music.notes import Bar
 from fractal_live.music.plan import ATTRIBUTES, COLUMN, PLAN_BARS, PlanTable, unknown_plan
-from fractal_live.music.request import MENDING, BarReply, BarRequest, InfillReply, InfillRequest
+from fractal_live.music.request import MEMORY_BARS, MENDING, BarReply, BarRequest, InfillReply, InfillRequest
 
 MARGIN_NS = 30_000_000
 FIRST_GUESS_NS = 150_000_000

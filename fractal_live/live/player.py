@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple, Protocol
 
 from fractal_live.live.scheduler import NOTE_OFF, BegunBar, Scheduler
+from fractal_live.live.sending_line import SendingLine
 from fractal_live.live.telemetry import Telemetry
 from fractal_live.live.transport import Change, Transport
 from fractal_live.music.meter import TICKS_PER_CLOCK, TICKS_PER_STEP
@@ -75,7 +76,8 @@ class Player:
         self.scheduler = scheduler
         self.output = output
         self.telemetry = Telemetry()
-        self._latency_ns = latency_ns
+        self._line = SendingLine(transport.timeline, latency_ns)
+        transport.tail_ns = max(latency_ns, 0)
         self._sends_clock = sends_clock
         self._on_change = on_change
         self._handed: deque[Event] = deque()  # not known to have left
@@ -118,6 +120,7 @@ class Player:
             self._apply(transport.stop(now_ns), now_ns)
         elif kind == "tempo":
             transport.set_tempo(value, now_ns)
+            self._line.follow(transport.timeline, now_ns)
             self._on_change()
         elif kind == "trigger_bar":
             self._apply(transport.trigger_bar(now_ns), now_ns)
@@ -198,7 +201,7 @@ class Player:
     def _apply(self, change: Change | None, now_ns: int) -> None:
         """Do what a change of the transport asks for."""
         if change is None:
-            return
+            return self._line.follow(self.transport.timeline, now_ns)
         self._rolling_since_ns = now_ns
         position = self.transport.position(now_ns)
         if change is not Change.STARTED:
@@ -210,6 +213,7 @@ class Player:
                 self._begun += self.scheduler.take_begun(self._played_tick)
                 self._close(self.scheduler.locate(position))
                 self._played_tick = position
+        self._line.jump(self.transport.timeline)
         if self._sends_clock:
             self._lead(change, position)
         self._on_change()
@@ -297,7 +301,7 @@ class Player:
         self._sounded += [Sounded(self._played_tick, message) for message in offs]
 
     def _tick_at(self, time_ns: int) -> int:
-        return self.transport.timeline.tick_at(time_ns - self._latency_ns)
+        return self._line.tick_at(time_ns)
 
     def _due_ns(self, tick: int) -> int:
-        return self.transport.timeline.time_at(tick) + self._latency_ns
+        return self._line.due_ns(tick)

@@ -52,7 +52,6 @@ class Recorder:
         self._offset = 0
         self._newest_tick = 0
         self._end = 0
-        self._bar_origin = 0
         self._next_save = 0
 
     def sounded(self, tick: int, message: bytes) -> None:
@@ -81,14 +80,6 @@ class Recorder:
             return
         self._tempo_bpm = tempo_bpm
         self._change("tempo", at, _tempo(tempo_bpm))
-
-    def meter_at(self, tick: int, meter: Meter) -> None:
-        """The meter from `tick`, a bar line, on."""
-        at = self._file_tick(tick)
-        if meter != self._meter:
-            self._meter = meter
-            self._bar_origin = at
-            self._change("meter", at, _signature(meter))
 
     def mark(self, tick: int | None, text: str) -> None:
         """A marker such as the name of a patch or a control that was moved; None: at the end so far."""
@@ -145,11 +136,6 @@ class Recorder:
             return False
         return True
 
-    def save_if_due(self) -> bool:
-        """Saves at most once a bar; true when it did."""
-        data = self.due()
-        return data is not None and self.write(data)
-
     def close(self) -> bool:
         """Saves for good; without a note there is no file. True when a file was written."""
         return self.notes > 0 and self.write(self.midi_bytes(), is_final=True)
@@ -164,8 +150,7 @@ class Recorder:
 
     def _bar_line_from(self, file_tick: int) -> int:
         """The first bar line at or after a tick of the recording."""
-        bars = -(-(file_tick - self._bar_origin) // self._meter.ticks_per_bar)
-        return self._bar_origin + bars * self._meter.ticks_per_bar
+        return -(-file_tick // self._meter.ticks_per_bar) * self._meter.ticks_per_bar
 
     def _change(self, kind: str, at: int, event: bytes) -> None:
         self._flush_before(at)

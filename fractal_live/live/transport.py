@@ -49,6 +49,7 @@ class Transport:
         self.is_rolling = False
         self.is_armed = False  # Start or Continue has come, its first clock has not
         self.ignored_song_positions = 0
+        self.tail_ns = 0  # after the end it rolls on for so long, standing there: what is sent later is still to leave
         self._timeline = Timeline(0, 0, beat_ns_at(tempo_bpm))
         self._clock_loss = clock_loss
         self._lead_in_ns = lead_in_ns
@@ -107,7 +108,7 @@ class Transport:
             return self._link_start_ns() if self.is_armed else None
         times = []
         if self.stop_tick is not None:
-            times.append(self._timeline.time_at(self.stop_tick))
+            times.append(self._timeline.time_at(self.stop_tick) + self.tail_ns)
         if self._is_led and self._clock_loss == "stop":
             times.append(max(self._follower.lost_at_ns, self._patience_ns))
         return min(times, default=None)
@@ -117,7 +118,7 @@ class Transport:
         if not self.is_rolling:
             start_ns = self._link_start_ns() if self.is_armed else None
             return self._roll_with_link() if start_ns is not None and now_ns >= start_ns else None
-        if self.stop_tick is not None and self._timeline.tick_at(now_ns) >= self.stop_tick:
+        if self.stop_tick is not None and self._timeline.tick_at(now_ns - self.tail_ns) >= self.stop_tick:
             return self._halt(self.stop_tick)
         if self._clock_loss == "stop" and self.is_clock_lost(now_ns):
             return self._halt(self.position(now_ns))
@@ -235,7 +236,9 @@ class Transport:
             return None
         if self.is_rolling:
             if self._bang_end_tick is not None:
-                bar_index = self.meter.bar_at(self.position(now_ns))[0]
+                bar_index = self.meter.bar_at(min(self.position(now_ns), self._bang_end_tick - 1))[
+                    0
+                ]  # even in its tail
                 self._bang_end_tick = self.meter.tick_of_bar(bar_index + 2)
             return None
         bar_index = -(-self._stopped_tick // self.meter.ticks_per_bar)

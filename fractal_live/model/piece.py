@@ -7,9 +7,7 @@ import numpy as np
 from fractal_live.music.meter import FOUR_FOUR, Meter
 from fractal_live.music.notes import Bar, Score
 from fractal_live.music.plan import PLAN_BARS, PlanTable, unknown_plan
-from fractal_live.music.request import LATENT_DIMS, BarRequest, Generator, Sampling
-
-MEMORY_BARS = 64
+from fractal_live.music.request import LATENT_DIMS, MEMORY_BARS, BarRequest, Generator, Sampling
 
 
 def drawn_latent(seed: int) -> tuple[float, ...]:

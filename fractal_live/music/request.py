@@ -16,6 +16,7 @@ from fractal_live.music.notes import Bar
 from fractal_live.music.plan import PlanTable, unknown_plan
 
 LATENT_DIMS = 16
+MEMORY_BARS = 64  # how far back the past of a request reaches
 GAIN_AT_REST = 0.3  # of a latent that nobody touched: it holds a long set near the songs' middle and lets it move
 
 
@@ -145,7 +146,7 @@ class ModelSetup:
 
 @dataclass(frozen=True, slots=True)
 class ModelPing:
-    """To the model process: does it live? Answered with itself, between two bars."""
+    """To the model process: does it live? Answered with itself, even while a bar is made."""
 
 
 @dataclass(frozen=True, slots=True)

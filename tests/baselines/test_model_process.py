@@ -80,8 +80,19 @@ def test_one_that_takes_the_place_of_another_makes_real_bars_first(ours: Connect
     assert ours.recv() == ModelReady("small", "cpu", 1, 0)
 
 
-def test_a_ping_is_answered(ours: Connection) -> None:
+def test_a_ping_is_answered_while_a_bar_is_made(ours: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    goes_on = threading.Event()
+    made = Engine.bar
+
+    def slowly(engine: Engine, request: BarRequest) -> BarReply:
+        assert goes_on.wait(10)
+        return made(engine, request)
+
+    monkeypatch.setattr(Engine, "bar", slowly)
     ours.send(ModelSetup(str(Path("small")), "cpu", 1))
     assert isinstance(ours.recv(), ModelReady)
+    ours.send(BarRequest(3, version=1))
     ours.send(ModelPing())
     assert ours.recv() == ModelPing()
+    goes_on.set()
+    assert ours.recv().bar == Bar(3)

@@ -97,6 +97,7 @@ def test_bar_measures_request_to_notes_and_a_rival_beside_it(tmp_path: Path) -> 
     needs_miditok()
     rival = small_checkpoint(tmp_path)
     figures = typed("bar", "--bars", "3", "--pieces", "1", "--against", str(rival))
+    assert figures["control_to_bar_line_ms"] == pytest.approx(2 * figures["request_to_notes_ms"]["p99"] + 40, abs=0.2)
     assert set(figures) >= {"request_to_notes_ms", "device", "bars", "bars_per_second", "piece_32_bars_s", "against"}
     for side in (figures, figures["against"]):
         assert is_spread(side["request_to_notes_ms"])

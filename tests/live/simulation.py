@@ -351,10 +351,9 @@ class SimulatedStage(SimulatedChild):
 
     def send_due(self) -> None:
         """The sender's thread."""
-        latency_ns = round(self.evening.settings.machine.latency_ms * 1e6)
         for (due_ns, tick, message), sent_ns in self.port.send_due():
             assert self.transport.is_rolling, "nothing is sent on time while nothing rolls"
-            truth_ns = self.transport.timeline.time_at(tick) + latency_ns
+            truth_ns = self.player._line.due_ns(tick)
             assert abs(due_ns - truth_ns) <= RETIME_NS, "what leaves is due where the timeline has it"
             self.evening.late_ns = max(self.evening.late_ns, sent_ns - due_ns)
             if message[0] & 0xF0 == 0x90:

@@ -8,7 +8,7 @@ import mido
 import pytest
 
 from fractal_live.live.recorder import Recorder, recording_path
-from fractal_live.music.meter import FOUR_FOUR, PPQN, Meter
+from fractal_live.music.meter import FOUR_FOUR, PPQN
 
 BAR = FOUR_FOUR.ticks_per_bar
 Event = tuple[int, str, int]
@@ -121,14 +121,6 @@ def test_a_tempo_that_is_no_number_is_left_out(recorder: Recorder) -> None:
     assert tempo_map(recorder) == [(0, 120.0)]
 
 
-def test_meter_changes_stand_at_their_bar_lines_and_shape_the_end(recorder: Recorder) -> None:
-    recorder.sounded(0, on(60))
-    recorder.meter_at(BAR, Meter(7, 8))
-    recorder.sounded(BAR + 1, off(60))
-    assert meters(recorder) == [(0, 4, 4), (BAR, 7, 8)]
-    assert recorder.end_tick == BAR + Meter(7, 8).ticks_per_bar
-
-
 def test_marks_keep_their_text_and_place(recorder: Recorder) -> None:
     recorder.mark(0, "nocturne")
     recorder.tempo_at(240, 90)
@@ -202,7 +194,6 @@ def something_happens(rng: random.Random, recorder: Recorder, tick: int) -> None
         lambda: recorder.sounded(tick, off(rng.randint(58, 62), rng.randint(0, 2))),
         lambda: recorder.sounded(tick, bytes((0xB0, 64, rng.randint(0, 127)))),
         lambda: recorder.tempo_at(tick, rng.uniform(-10, 400)),
-        lambda: recorder.meter_at(tick, Meter(rng.randint(2, 7), rng.choice((4, 8)))),
         lambda: recorder.mark(tick, "here"),
         lambda: recorder.jumped_to(tick),
     )
@@ -229,12 +220,17 @@ def test_every_on_has_one_off_and_time_never_goes_back_whatever_comes(tmp_path: 
         assert tempo_map(recorder)[0][0] == 0 and meters(recorder)[0][0] == 0
 
 
+def save_if_due(recorder: Recorder) -> bool:
+    data = recorder.due()
+    return data is not None and recorder.write(data)
+
+
 def test_it_is_saved_at_most_once_a_bar_and_loses_at_most_a_bar(recorder: Recorder) -> None:
     saved = []
     for step in range(64):
         recorder.sounded(step * 120, on(60))
         recorder.sounded(step * 120 + 60, off(60))
-        if recorder.save_if_due():
+        if save_if_due(recorder):
             saved.append(step)
             assert recorder.path.read_bytes() == recorder.midi_bytes()
     assert saved == [0, 16, 32, 48]
@@ -243,13 +239,13 @@ def test_it_is_saved_at_most_once_a_bar_and_loses_at_most_a_bar(recorder: Record
 
 def test_a_recording_without_notes_leaves_no_file(recorder: Recorder) -> None:
     recorder.tempo_at(10 * BAR, 90)
-    assert not recorder.save_if_due() and not recorder.close()
+    assert not save_if_due(recorder) and not recorder.close()
     assert not recorder.path.exists()
 
 
 def test_closing_saves_everything(recorder: Recorder) -> None:
     recorder.sounded(0, on(60))
-    recorder.save_if_due()
+    save_if_due(recorder)
     recorder.sounded(5, off(60))
     assert recorder.close()
     assert recorder.path.read_bytes() == recorder.midi_bytes()
@@ -259,7 +255,7 @@ def test_a_disk_that_refuses_is_counted_and_the_old_file_stays(
     recorder: Recorder, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     recorder.sounded(0, on(60))
-    assert recorder.save_if_due()
+    assert save_if_due(recorder)
     before = recorder.path.read_bytes()
 
     def full(*_: object) -> None:
@@ -267,13 +263,13 @@ def test_a_disk_that_refuses_is_counted_and_the_old_file_stays(
 
     monkeypatch.setattr(Path, "replace", full)
     recorder.sounded(BAR, on(62))
-    assert recorder.save_if_due() is False
+    assert save_if_due(recorder) is False
     assert (recorder.write_errors, recorder.last_error) == (1, "recording set.mid not saved: No space left on device")
     assert recorder.path.read_bytes() == before
     assert os.listdir(recorder.path.parent) == ["set.mid"]
     monkeypatch.undo()
     recorder.sounded(2 * BAR, on(64))
-    assert recorder.save_if_due()
+    assert save_if_due(recorder)
 
 
 def test_a_folder_that_cannot_be_made_is_an_error_told_not_raised(tmp_path: Path) -> None:

@@ -8,12 +8,12 @@ from pathlib import Path
 
 import numpy as np
 
-from fractal_live.model.piece import MEMORY_BARS, compose, drawn_latent
+from fractal_live.model.piece import compose, drawn_latent
 from fractal_live.music.harmony import Chroma
 from fractal_live.music.midifile import read_score
 from fractal_live.music.notes import Bar, on_grid
 from fractal_live.music.plan import PLAN_BARS, PlanTable, unknown_plan
-from fractal_live.music.request import BarRequest, Generator, Sampling
+from fractal_live.music.request import MEMORY_BARS, BarRequest, Generator, Sampling
 from fractal_live.train.judges.trial import JudgeError, Trial
 
 
