@@ -42,6 +42,7 @@ log = logging.getLogger(__name__)
 STAGE_ENTRY = "fractal_live.stage"
 MODEL_ENTRY = "fractal_live.baselines.door"
 TICK_S = 0.02
+REPLAN_S = 0.04
 PING_S = 0.2
 STATE_OUT_S = 0.1
 BEAT_OUT_S = 0.05
@@ -104,7 +105,8 @@ class Daemon:
         self._last_frame: DashboardState | None = None
         self._dashboard: Dashboard | None = None
         self._sounding: set[tuple[int, int]] = set()  # (channel, pitch)
-        self._moved: set[str] = set()  # the controls that this burst has changed
+        self._moved: set[str] = set()  # controls that have changed and were not planned for yet
+        self._planned_s = -REPLAN_S
         self._model_rests_until_s = self._insured_until_s = 0.0
         self._spare_wanted_s = math.inf
         self._watched_s = self._awake_since_s = time.monotonic()
@@ -357,7 +359,7 @@ class Daemon:
     def _on_osc(self, address: str, arguments: Sequence[object], peer: Peer) -> None:
         """A message by itself."""
         self._obey_osc(address, arguments, peer)
-        self._after_burst()
+        self._plan_for_moved()
 
     def _obey_osc(self, address: str, arguments: Sequence[object], peer: Peer) -> None:
         """One message of a burst. What its values mean for the coming bars is seen to before something is done, and
@@ -370,13 +372,20 @@ class Daemon:
             self.reporter.tell(outcome.error, outcome.about, peer)
         self._moved.update(outcome.changed)
         if outcome.action is not None:
-            self._after_burst()
+            self._plan_for_moved()
             self._act(outcome, peer)
 
     def _after_burst(self) -> None:
+        """A sender that moves something in every video frame is planned for less often, at the latest by `_play`: each
+        time all that waits is dressed anew and sent to the stage."""
+        if time.monotonic() - self._planned_s >= REPLAN_S:
+            self._plan_for_moved()
+
+    def _plan_for_moved(self) -> None:
         if not self._moved:
             return
         moved, self._moved = self._moved, set()
+        self._planned_s = time.monotonic()
         with self._carrying_on("obeying OSC"):
             self._controls_moved()
             if "plan_tempo" in moved:
@@ -500,6 +509,7 @@ class Daemon:
         """Keeps the model busy with what is wanted next."""
         while not self._over.is_set():
             with self._carrying_on("planning"):
+                self._after_burst()
                 self._start_when_ready()
                 self._watch_children()
                 self._ask_for_next()

@@ -57,6 +57,7 @@ def test_a_hundred_values_of_a_burst_are_planned_for_once_and_before_what_is_don
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned: list[float] = []
+    monkeypatch.setattr("fractal_live.daemon.REPLAN_S", 0.0)
     monkeypatch.setattr(
         daemon.planner, "controls_changed", lambda snapshot: planned.append(snapshot.sampling.temperature) or []
     )
@@ -68,6 +69,26 @@ def test_a_hundred_values_of_a_burst_are_planned_for_once_and_before_what_is_don
     assert planned == [pytest.approx(1.5), -1, 0.5]
     osc.receive(bundle(*[message("/fractal/param/temperature", 0.5)] * 3), PEER)
     assert len(planned) == 3, "an unchanged value is planned for by nobody"
+
+
+def test_what_moves_in_every_frame_is_planned_for_some_twenty_times_a_second_and_none_is_forgotten(
+    daemon: Daemon, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    planned: list[float] = []
+    now_s = time.monotonic()
+    monkeypatch.setattr("fractal_live.daemon.time.monotonic", lambda: now_s)
+    monkeypatch.setattr(
+        daemon.planner, "controls_changed", lambda snapshot: planned.append(snapshot.sampling.temperature) or []
+    )
+    osc = OscIn(daemon._obey_osc, KEEP, daemon._on_refusal, after_burst=daemon._after_burst)
+    for frame in range(60):
+        osc.receive(message("/fractal/param/temperature", 1 + frame / 100), PEER)
+        now_s += 1 / 60
+    assert len(planned) == 20 and planned[0] == pytest.approx(1.01), "the first move at once"
+    now_s += 1
+    daemon._after_burst()
+    daemon._after_burst()
+    assert planned[20:] == [pytest.approx(1.59)]
 
 
 def test_a_model_that_dies_while_it_starts_again_does_not_end_the_set(

@@ -487,6 +487,64 @@ def test_of_a_burst_in_the_socket_the_newest_values_and_all_presses_are_obeyed()
     assert heard.calls[-2][1] == (pytest.approx(0.399),)
 
 
+MOVED = [f"/fractal/latent/level0/{number}" for number in range(16)] + ["/fractal/plan/density", "/fractal/param/swing"]
+
+
+def frame_of(number: int) -> list[bytes]:
+    """A video frame of a sender that says everything, again and again: 1000 messages."""
+    value = 0.25 + number / 512
+    frame = [message(f"/project1/chan{k}", value) for k in range(200)] + [message("/fractal/panic", 0.0)] * 80
+    return frame + [message(address, value * (1 + k / 40)) for k in range(40) for address in MOVED]
+
+
+async def flooded(frames: int) -> tuple[Controls, OscCounts, int, int, float]:
+    """Controls after so many frames through a socket, as single datagrams and as one bundle in turn; the counts,
+    the datagrams sent, the messages read, and the processor time that took. The sender waits for the receiver, so
+    that nothing depends on who else wants the processor."""
+    controls, read, over = Controls(), 0, asyncio.Event()
+
+    def handler(address: str, arguments: tuple[Any, ...], peer: Peer) -> None:
+        nonlocal read
+        read += 1
+        controls.apply(address, arguments)
+
+    transport, osc = await open_osc_in(handler, port=0, keep=KEEP, after_burst=over.set)
+    sent, used_s = 0, 0.0
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as sender:
+        for number in range(frames):
+            frame = frame_of(number)
+            parts = [bundle(*frame)] if number % 2 else frame
+            for start in range(0, len(parts), 200):
+                for part in parts[start : start + 200]:
+                    sender.sendto(part, transport.get_extra_info("sockname"))
+                    sent += 1
+                before_s = time.process_time()
+                while osc.counts.datagrams < sent:
+                    over.clear()
+                    await over.wait()
+                used_s += time.process_time() - before_s
+    transport.close()
+    return controls, osc.counts, sent, read, used_s
+
+
+def test_a_flood_loses_nothing_and_costs_little_of_what_reading_it_all_would() -> None:
+    frames = 16
+    controls, counts, sent, read, used_s = asyncio.run(flooded(frames))
+    assert counts.datagrams == sent
+    assert counts.messages + counts.refused["unknown"] == frames * 1000
+    assert read < frames * 300
+    value = 0.25 + (frames - 1) / 512
+    newest = value * (1 + 39 / 40)
+    assert controls.snapshot.latent == pytest.approx([newest] * 16)
+    assert controls.values()["/fractal/plan/density"] == pytest.approx((newest,))
+    reading, twin = [part for number in range(4) for part in frame_of(number)], Controls()
+    everything = OscIn(lambda address, arguments, peer: bool(twin.apply(address, arguments)))
+    before_s = time.process_time()
+    for part in reading:
+        everything.receive(part, PEER)
+    assert used_s / frames < 0.5 * (time.process_time() - before_s) / 4
+
+
 def test_a_dated_bundle_wakes_the_loop_at_its_time() -> None:
     began_s = time.time()
     datagrams = [bundle(message("/late"), tag=tag_of(began_s + 0.2)), message("/soon")]
