@@ -40,7 +40,8 @@ class CellInMaking:
 @dataclass(slots=True)
 class Chords:
     """Draws the notes of cells. `scale` is the guidance; `limit(place, token)` is the duration class that a note's
-    place allows it; `tilt(place, scores)` is what its durations' scores become where their mean was asked for.
+    place allows it; `tilt(place, scores)` is what its durations' scores become where their mean was asked for, and
+    `lean(place, scores)` what its pitches' do.
     `scores_forced` also scores the stops that a full cell makes unnecessary (slower)."""
 
     sampling: Sampling
@@ -48,6 +49,7 @@ class Chords:
     scale: float
     limit: Callable[[int, Token], int]
     tilt: Callable[[int, Array], Array]
+    lean: Callable[[int, Array], Array]
     scores_forced: bool = False
 
     def draw(self, cells: list[CellInMaking], voice: Voice, branches: int) -> None:
@@ -92,6 +94,7 @@ class Chords:
                 narrowed[cell.high + 2 - (owed - len(cell.locked_above)) :] = -np.inf
                 if not np.isinf(narrowed).all():
                     open_scores[index] = narrowed
+            open_scores[index] = self.lean(index, open_scores[index])
         chosen = self._drawn(open_scores).tolist()
         whole = _log_sum(scores)
         result = []

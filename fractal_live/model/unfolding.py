@@ -25,6 +25,7 @@ from fractal_live.model.echo import GRADE_OF, SOURCE_OF, STRENGTH_OF, allowed_ec
 from fractal_live.model.fractal import Fractal, band_range
 from fractal_live.model.grid import IntArray
 from fractal_live.model.lean import Array, array
+from fractal_live.model.heights import Heights
 from fractal_live.model.lengths import Lengths
 from fractal_live.model.order import band_of, cells_per_half
 from fractal_live.model.phrase import Source
@@ -44,7 +45,7 @@ class Unfolding:
     """Makes the missing half bars of a page. `density` (bars,) is how many onsets each bar shall have; `chroma`
     (H, 12) in 0..1 is given where not NaN; pitches outside `low` to `high` stay as the page holds them. A page that
     `begins` has an onset on its very first step, if its first bar has any. `asked` (bars, 6) is what of the plan was
-    not imagined (NaN elsewhere): where notes' lengths were asked for, they keep to that."""
+    not imagined (NaN elsewhere): where notes' lengths or their mean pitch were asked for, they keep to that."""
 
     def __init__(
         self,
@@ -80,10 +81,12 @@ class Unfolding:
                 cell = step * self.bands + int(band_of(model.config, np.array(pitch)))
                 self.staying.setdefault(cell, []).append(token)
         steps = np.array([bar.meter.steps_per_bar for bar in page.bars])
-        self.lengths = Lengths(unknown_plan(len(page.bars)) if asked is None else asked, self.density, steps)
+        own = unknown_plan(len(page.bars)) if asked is None else asked
+        self.lengths = Lengths(own, self.density, steps)
+        self.heights = Heights(own, self.density)
         for cell, tokens in self.staying.items():
             for token in tokens:
-                self._tell_length(cell // self.bands, token[2])
+                self._tell(cell // self.bands, token)
         self.order = self.canvas.order
         # In order of time nothing that is known begins after what is made.
         self.is_in_time = bool((np.diff(self.order.reshape(-1, self.bands), axis=0) > 0).all())
@@ -252,6 +255,7 @@ class Unfolding:
             guidance(self.sampling, 2, self.opened),
             lambda place, token: self._limited(int(cells[place]) // self.bands, token),
             lambda place, scores: self.lengths.tilted(*self._place_in_bar(int(cells[place]) // self.bands), scores),
+            lambda place, scores: self.heights.leaning(self._place_in_bar(int(cells[place]) // self.bands)[0], scores),
             self.scores_forced,
         )
         within = PitchRange(*(torch.from_numpy(ends[band]).to(canvas.device) for ends in self.band_ends))
@@ -260,7 +264,7 @@ class Unfolding:
             for token in made.notes:
                 self._strike(cell, *token)
                 if token not in self.staying.get(cell, ()):
-                    self._tell_length(cell // self.bands, token[2])
+                    self._tell(cell // self.bands, token)
             self.struck[cell // self.bands] += len(made.notes)
             self._count_down(cell, len(made.notes))
             self.log_likelihood[cell // self.bands // HALF_STEPS] += made.log_likelihood
@@ -334,8 +338,11 @@ class Unfolding:
         bar = int(self.canvas.bar_of_half[step // HALF_STEPS])
         return bar, step - int(self.canvas.starts[bar])
 
-    def _tell_length(self, step: int, duration_index: int) -> None:
-        self.lengths.told(*self._place_in_bar(step), DURATIONS[duration_index])
+    def _tell(self, step: int, token: Token) -> None:
+        """A note of what was asked is there."""
+        bar, inside = self._place_in_bar(step)
+        self.lengths.told(bar, inside, DURATIONS[token[2]])
+        self.heights.told(bar, token[0])
 
     def _strike(self, cell: int, pitch: int, velocity_index: int, duration_index: int) -> None:
         canvas, step = self.canvas, cell // self.bands
