@@ -120,13 +120,15 @@ class Controls:
         self._suggestions: dict[str, str] = {}
         self._suggested_ns = 0
         self._version = 0
+        self._snapshot: ControlSnapshot | None = None  # made when it is asked for
         self._take_defaults(values or {}, plan or {})
         self.accepted = 0
-        self._snapshot = self._make_snapshot()
 
     @property
     def snapshot(self) -> ControlSnapshot:
         """The values now; the same object as long as nothing changes."""
+        if self._snapshot is None:
+            self._snapshot = self._make_snapshot()
         return self._snapshot
 
     def values(self) -> dict[str, tuple[float, ...]]:
@@ -394,7 +396,7 @@ class Controls:
 
     def _changed(self) -> None:
         self._version += 1
-        self._snapshot = self._make_snapshot()
+        self._snapshot = None
 
     def _make_snapshot(self) -> ControlSnapshot:
         numbers = self._numbers

@@ -31,7 +31,7 @@ LARGEST_DATAGRAM_BYTES = 1 << 16
 TURN_S = 0.004
 """So long a burst is read before others on the event loop have their turn."""
 
-LONGEST_BURST_S = 0.02
+LONGEST_BURST_S = 0.05
 MOST_AT_ONCE = 512
 """A burst that does not end is obeyed after this time, or when so many of its messages count."""
 

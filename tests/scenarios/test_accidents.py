@@ -289,7 +289,7 @@ def test_what_is_no_number_in_range_is_refused_or_clamped_and_said(tmp_path: Pat
             evening.osc(address, value)
         evening.seconds(10)
         controls = evening.daemon.controls
-        assert 0.1 <= controls.snapshot.sampling.temperature <= 2 and 0.25 <= controls.snapshot.velocity <= 2
+        assert 0.1 <= controls.snapshot.sampling.temperature <= 2 and 0.25 <= controls.snapshot.dress.velocity <= 2
         assert all(-4 <= dim <= 4 for dim in controls.snapshot.latent)
         assert 20 <= evening.player.transport.tempo_bpm <= 400
         assert evening.daemon.status.errors and any(text[:40] in evening.shown() for text in controls_errors(evening))
