@@ -24,8 +24,8 @@ from fractal_live.model.config import (
 from fractal_live.model.echo import GRADE_OF, SOURCE_OF, STRENGTH_OF, allowed_echoes, can_source, echo_before
 from fractal_live.model.fractal import Fractal, band_range
 from fractal_live.model.grid import IntArray
-from fractal_live.model.lean import Array, array
 from fractal_live.model.heights import Heights
+from fractal_live.model.lean import Array, array
 from fractal_live.model.lengths import Lengths
 from fractal_live.model.order import band_of, cells_per_half
 from fractal_live.model.phrase import Source
