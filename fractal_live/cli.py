@@ -13,7 +13,7 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from fractal_live import __version__, bench_cli, studio
+from fractal_live import __version__, bench_cli, replay, studio
 from fractal_live.settings import (
     DEVICES,
     MIDI_APIS,
@@ -136,7 +136,7 @@ def _log_to(path: Path | None, level: str, shows_dashboard: bool) -> None:
         logging.basicConfig(handlers=[logging.NullHandler()])
 
 
-for command in (studio.generate, studio.infill, studio.train, studio.evaluate):
+for command in (replay.replay, studio.generate, studio.infill, studio.train, studio.evaluate):
     app.command()(command)
 app.add_typer(bench_cli.app, name="bench")
 
