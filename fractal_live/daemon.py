@@ -198,6 +198,8 @@ class Daemon:
             rolling_tick=self._taken_up.tick if self._taken_up is not None else None,
             rolling_at_ns=self._taken_up.at_ns if self._taken_up is not None else 0,
             is_restart=self.stage.was_ready,
+            soundfont=str(self.settings.soundfont) if self.settings.soundfont is not None else None,
+            audio_driver=machine.audio_driver,
             closing=tuple(bytes((0x80 | channel, pitch, 0)) for channel, pitch in sorted(self._sounding)),
         )
 

@@ -12,6 +12,7 @@ import threading
 import time
 from collections import deque
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 from fractal_live.live.reenactment import Again, SetNote
 from fractal_live.live.timeline import NS_PER_MINUTE
@@ -40,13 +41,19 @@ class Encore:
     """`await play()`. `made` gives the bars in the order in which they began; it runs in a thread of its own."""
 
     def __init__(
-        self, recorded: RecordedSet, made: Iterator[Again], machine: Machine, say: Callable[[str], None]
+        self,
+        recorded: RecordedSet,
+        made: Iterator[Again],
+        machine: Machine,
+        soundfont: Path | None,
+        say: Callable[[str], None],
     ) -> None:
         self.late_bars = 0
         self.other_bars = 0
         self._recorded = recorded
         self._made = made
         self._machine = machine
+        self._soundfont = soundfont
         self._say = say
         self._meter: Meter = recorded.script.meter
         self._bars = recorded.end_tick // self._meter.ticks_per_bar
@@ -99,6 +106,8 @@ class Encore:
             channels=tuple(sorted({note.channel for note in self._recorded.notes})) or (0,),
             latency_ms=machine.latency_ms,
             end_bar=self._bars,
+            soundfont=str(self._soundfont) if self._soundfont is not None else None,
+            audio_driver=machine.audio_driver,
         )
 
     def _tempo_at_start(self) -> float:
@@ -205,12 +214,18 @@ def _in_bar(note: SetNote, index: int, meter: Meter) -> Note:
     return Note(note.on_tick - meter.tick_of_bar(index), note.pitch, note.duration_ticks, note.velocity, note.channel)
 
 
-def play_again(recorded: RecordedSet, made: Iterator[Again], machine: Machine, say: Callable[[str], None]) -> Encore:
-    """Plays it; raises EncoreError."""
+def play_again(
+    recorded: RecordedSet,
+    made: Iterator[Again],
+    machine: Machine,
+    soundfont: Path | None,
+    say: Callable[[str], None],
+) -> Encore:
+    """Plays it, heard through a SoundFont too if there is one. Raises EncoreError."""
     encores: list[Encore] = []
 
     async def run() -> None:
-        encores.append(Encore(recorded, made, machine, say))
+        encores.append(Encore(recorded, made, machine, soundfont, say))
         await encores[0].play()
 
     asyncio.run(run())

@@ -27,6 +27,8 @@ def replay(
     port: Annotated[str | None, typer.Option(help="Name of the virtual MIDI port.")] = None,
     midi_api: Annotated[str | None, typer.Option(help="auto, alsa, jack-native, jack, core, winmm, none.")] = None,
     connect: Annotated[str | None, typer.Option(help="Play into this existing MIDI output instead.")] = None,
+    listen: Annotated[bool, typer.Option("--listen", help="Hear it through FluidSynth, without a DAW.")] = False,
+    soundfont: Annotated[Path | None, typer.Option(help="The SoundFont to listen to (implies --listen).")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="With --out: one JSON line instead of a sentence.")] = False,
 ) -> None:
     """Plays a recorded set again from its seeds and controls: the same notes, on the same device bit for bit."""
@@ -34,13 +36,14 @@ def replay(
     from fractal_live.recorded_set import read_set
 
     machine = _machine(port=port, midi_api=midi_api, connect=connect)
+    heard = soundfont_to_hear(listen, soundfont, machine)
     try:
         recorded = read_set(recording)
     except MidiFileError as error:
         fail(str(error))
     engine = _engine(recorded, checkpoint, device)
     if out_path is None:
-        _play(recorded, engine, machine)
+        _play(recorded, engine, machine, heard)
     else:
         _write(recorded, engine, out_path, as_json)
 
@@ -132,7 +135,20 @@ def _other_machine(models: tuple[ModelBegan, ...], engine: Any) -> list[str]:
     return found
 
 
-def _play(recorded: RecordedSet, engine: Any, machine: Machine) -> None:
+def soundfont_to_hear(listen: bool, soundfont: Path | None, machine: Machine) -> Path | None:
+    """What `--listen` and `--soundfont` ask for, checked before the show; None: nobody listens."""
+    from fractal_live.ports.listening import check_listening
+    from fractal_live.ports.midi_system import PortError
+
+    if not listen and soundfont is None:
+        return None
+    try:
+        return check_listening(str(soundfont or machine.soundfont))
+    except PortError as error:
+        fail(str(error))
+
+
+def _play(recorded: RecordedSet, engine: Any, machine: Machine, soundfont: Path | None) -> None:
     from fractal_live.encore import EncoreError, play_again
     from fractal_live.live.reenactment import reenacted
 
@@ -142,6 +158,7 @@ def _play(recorded: RecordedSet, engine: Any, machine: Machine) -> None:
             recorded,
             reenacted(recorded.script, engine),
             machine,
+            soundfont,
             lambda text: err.print(text, markup=False, highlight=False, soft_wrap=True),
         )
     except EncoreError as error:

@@ -64,7 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "patch_rack": {"music", "settings"},
     "recorded_set": {"music", "live"},
     "encore": {"music", "live", "ports", "processes", "recorded_set", "settings"},
-    "replay": {"music", "live", "baselines", "settings", "terminal", "recorded_set", "encore"},
+    "replay": {"music", "live", "ports", "baselines", "settings", "terminal", "recorded_set", "encore"},
     "link_leader": {"music", "ports", "settings"},
     "reporter": {"ports", "status"},
     "status": {"music", "live", "ports", "settings", "dashboard"},
