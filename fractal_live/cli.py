@@ -13,7 +13,8 @@ from typing import Annotated, Any
 import typer
 from rich.table import Table
 
-from fractal_live import __version__, bench_cli, studio
+from fractal_live import __version__, bench_cli, replay, studio
+from fractal_live.replay import soundfont_to_hear
 from fractal_live.settings import (
     DEVICES,
     MIDI_APIS,
@@ -63,6 +64,8 @@ def run(
     clock_port: Annotated[str | None, typer.Option(help="Follow the clock of this existing MIDI input.")] = None,
     osc_port: Annotated[int | None, typer.Option(min=1, max=65535, help="UDP port for OSC.")] = None,
     osc_query_port: Annotated[int | None, typer.Option(min=0, max=65535, help="TCP port for OSCQuery; 0: off.")] = None,
+    listen: Annotated[bool, typer.Option("--listen", help="Hear it through FluidSynth, without a DAW.")] = False,
+    soundfont: Annotated[Path | None, typer.Option(help="The SoundFont to listen to (implies --listen).")] = None,
     tempo: Annotated[float | None, typer.Option(min=20, max=400, help="Own tempo in bpm.")] = None,
     dashboard: Annotated[bool, typer.Option(help="Show the dashboard.")] = True,
     picture: Annotated[Path | None, typer.Option(help="Draw the last frame of the dashboard here (.svg).")] = None,
@@ -87,6 +90,7 @@ def run(
     machine = replace(machine, **{key: value for key, value in given.items() if value is not None})
     if tempo is not None:
         chosen = replace(chosen, tempo_bpm=tempo)
+    heard = soundfont_to_hear(listen, soundfont, machine)
     _log_to(log_file, log_level, shows_dashboard=dashboard and out.is_terminal)
     try:
         settings = RunSettings(
@@ -101,6 +105,7 @@ def run(
             picture=picture,
             sends_clock=chosen.send_clock if send_clock is None else send_clock,
             patch_folder=Path(patch).expanduser().parent if Path(patch).expanduser().is_file() else None,
+            soundfont=heard,
         )
     except SettingsError as error:
         fail(str(error))
@@ -138,7 +143,7 @@ def _log_to(path: Path | None, level: str, shows_dashboard: bool) -> None:
         logging.basicConfig(handlers=[logging.NullHandler()])
 
 
-for command in (studio.generate, studio.infill, studio.train, studio.evaluate):
+for command in (replay.replay, studio.generate, studio.infill, studio.train, studio.evaluate):
     app.command()(command)
 app.add_typer(bench_cli.app, name="bench")
 

@@ -23,8 +23,18 @@ from fractal_live.live.controls import Controls, Outcome
 from fractal_live.live.planned import Offer
 from fractal_live.live.planner import MARGIN_NS, Planner
 from fractal_live.music.harmony import Chroma
+from fractal_live.music.meter import PPQN
 from fractal_live.music.plan import PlanTable
-from fractal_live.music.request import BarReply, InfillReply, ModelFault, ModelPing, ModelReady, ModelSetup
+from fractal_live.music.request import (
+    BarReply,
+    BarRequest,
+    InfillReply,
+    InfillRequest,
+    ModelFault,
+    ModelPing,
+    ModelReady,
+    ModelSetup,
+)
 from fractal_live.patch_rack import PatchRack
 from fractal_live.ports import pipes
 from fractal_live.ports.link_sync import LinkError
@@ -209,6 +219,8 @@ class Daemon:
             rolling_tick=self._taken_up.tick if self._taken_up is not None else None,
             rolling_at_ns=self._taken_up.at_ns if self._taken_up is not None else 0,
             is_restart=self.stage.was_ready,
+            soundfont=str(self.settings.soundfont) if self.settings.soundfont is not None else None,
+            audio_driver=machine.audio_driver,
             closing=tuple(bytes((0x80 | channel, pitch, 0)) for channel, pitch in sorted(self._sounding)),
         )
 
@@ -234,14 +246,20 @@ class Daemon:
         if isinstance(message, ModelReady):
             self._model_is_ready(message)
         elif isinstance(message, BarReply):
+            request = self.planner.in_flight
             offer = self.planner.answered(message)
-            if offer is not None:
+            if offer is not None and isinstance(request, BarRequest):
+                self.recording.made(request, message)
                 self._send_offer(offer)
             if not self.is_ready and self.planner.lead_bars >= self.controls.snapshot.lead_bars:
                 self.is_ready = True
                 log.info("ready: the first %d bars wait at the port", self.planner.lead_bars)
         elif isinstance(message, InfillReply):
-            for offer in self.planner.mended(message):
+            gap = self.planner.in_flight
+            offers = self.planner.mended(message)
+            if isinstance(gap, InfillRequest):
+                self.recording.mended(gap, message)
+            for offer in offers:
                 self._send_offer(offer)
         elif isinstance(message, ModelFault):
             self.planner.request_failed()
@@ -269,6 +287,7 @@ class Daemon:
         self.status.model = message
         self.model.began()
         self.osc_out.send("/fractal/out/state/device", message.device)
+        self.recording.model_began(message)
         self._spare_wanted_s = time.monotonic() + SPARE_AFTER_S
         if message.bar_ns:
             log.info("the model is warm on %s: a bar takes %.0f ms", message.device, message.bar_ns / 1e6)
@@ -301,12 +320,15 @@ class Daemon:
         self._wakes.set()
 
     def _transport_moved(self, state: pipes.TransportState) -> None:
-        was_rolling, self.status.transport = self.status.transport.is_rolling, state
+        before, self.status.transport = self.status.transport, state
+        was_rolling = before.is_rolling
         bar_index = self.settings.patch.meter.bar_at(state.tick)[0]
         if state.is_rolling != was_rolling:
             if state.is_rolling:
-                self.recording.recorder.jumped_to(state.tick)
+                self.recording.went_on_at(state)
             self.osc_out.send("/fractal/out/playing", float(state.is_rolling))
+        elif state.is_rolling and state.tick < before.tick - PPQN:  # a Start while it plays
+            self.recording.went_on_at(state)
         if state.is_rolling:  # a position that is only set, in a DAW that stands, is no time that passes
             self.recording.tempo_of(state)
         self.planner.transport_moved(state.is_rolling, bar_index, state.tempo_bpm)
@@ -319,6 +341,7 @@ class Daemon:
 
     def _bar_began(self, message: pipes.BarStarted) -> None:
         offers = self.planner.bar_began(message.bar, message.version, message.is_fallback)
+        self.recording.bar_began(message, self.planner.raw(message.bar.index))
         self._forget_bars()
         for offer in offers:
             self._send_offer(offer)
@@ -352,6 +375,7 @@ class Daemon:
             self.stage.send(pipes.ForgetBars(forgotten))
 
     def _send_offer(self, offer: Offer) -> None:
+        self.recording.dresses(*self.planner.clothes)
         self.stage.send(pipes.PlayBar(offer.bar, offer.version, offer.fallback, offer.programs))
 
     # The performer.
@@ -370,6 +394,8 @@ class Daemon:
         self.status.last_osc = f"{address} {shown}".strip()[:70]
         if outcome.error:
             self.reporter.tell(outcome.error, outcome.about, peer)
+        if outcome.changed or outcome.action not in (None, "subscribe", "unsubscribe", "query"):
+            self.recording.moved(address, arguments, self.status.transport, time.monotonic_ns())
         self._moved.update(outcome.changed)
         if outcome.action is not None:
             self._plan_for_moved()

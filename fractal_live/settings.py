@@ -72,7 +72,8 @@ class Patch:
 class Machine:
     """What this computer needs, whatever is played. Empty `connect` and `clock_port`: open a virtual
     port named `port_name`. `latency_ms` moves everything that is sent: positive is later. `osc_query_port` is TCP, 0:
-    nobody is told the addresses."""
+    nobody is told the addresses. `soundfont` is for listening (empty: one that is installed), `audio_driver` is
+    FluidSynth's (empty: as it chooses)."""
 
     port_name: str = "fractal-live"
     connect: str = ""
@@ -86,6 +87,8 @@ class Machine:
     device: str = "auto"
     threads: int = 1
     recordings: str = "recordings"
+    soundfont: str = ""
+    audio_driver: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +96,8 @@ class RunSettings:
     """Everything `fractal-live run` was told, resolved. `bars` ends the run after that many; `record` is the
     file the set is written to; `sync` is midi, internal, osc or link; `sends_clock`: we lead others; `picture` is where
     the last frame of the dashboard is drawn as SVG; `patch_folder` is where the performer's
-    own patches lie. Raises SettingsError where these do not go together."""
+    own patches lie; `soundfont` is listened to through FluidSynth (None: nobody listens). Raises SettingsError where
+    these do not go together."""
 
     patch: Patch
     machine: Machine
@@ -106,6 +110,7 @@ class RunSettings:
     picture: Path | None = None
     sends_clock: bool = False
     patch_folder: Path | None = None
+    soundfont: Path | None = None
 
     def __post_init__(self) -> None:
         if self.sends_clock and self.sync == "midi":
@@ -151,6 +156,8 @@ def read_machine(path: Path) -> Machine:
         "device": _one_of(DEVICES),
         "threads": _whole(1, 64),
         "recordings": _text,
+        "soundfont": _text_or_empty,
+        "audio_driver": _text_or_empty,
     }
     return Machine(**_read(path, readers))
 

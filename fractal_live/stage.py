@@ -19,6 +19,7 @@ from fractal_live.live.player import Player
 from fractal_live.live.scheduler import NOTE_OFF, Scheduler
 from fractal_live.live.transport import Transport
 from fractal_live.ports import pipes
+from fractal_live.ports.listening import Listening, Synth, open_synth
 from fractal_live.ports.midi_out import MidiOut
 from fractal_live.ports.midi_system import PortError
 from fractal_live.ports.pipe_ends import PipeEnds
@@ -55,13 +56,22 @@ def main(connection: Connection) -> None:
     ends = PipeEnds(connection, wake)
     is_realtime = priority == REALTIME
     try:
-        ports = open_ports(setup, wake.poke, is_realtime)
+        synth = None if setup.soundfont is None else open_synth(setup.soundfont, setup.audio_driver)
     except PortError as trouble:
         if not setup.is_restart:
             return _give_up(ends, trouble)
+        synth = None  # in the middle of a set the port is what counts
+        ends.send(pipes.Fault(str(trouble)))
+    try:
+        ports = open_ports(setup, wake.poke, is_realtime)
+    except PortError as trouble:
+        if not setup.is_restart:
+            if synth is not None:
+                synth.close()
+            return _give_up(ends, trouble)
         ports = no_ports(wake.poke, is_realtime, str(trouble))  # in the middle of a set it is waited for
     keeper = PortKeeper(lambda: open_ports(setup, wake.poke, is_realtime), wake.poke)
-    stage = Stage(setup, ends, wake, ports, keeper, priority)
+    stage = Stage(setup, ends, wake, ports, keeper, priority, synth)
     if is_main_thread:
         signal.signal(signal.SIGTERM, lambda signum, frame: stage.leave())
     gc.collect()
@@ -86,6 +96,7 @@ class Stage:
         ports: MidiPorts,
         keeper: PortKeeper,
         priority: str = "normal",
+        synth: Synth | None = None,
     ) -> None:
         self._ends = ends
         self._wake = wake
@@ -99,8 +110,10 @@ class Stage:
         self._transport = Transport(
             setup.sync, setup.meter, setup.tempo_bpm, setup.clock_loss, setup.end_bar, lead_in_ns
         )
+        self._listening = None if synth is None else Listening(synth, ports.output, priority == REALTIME)
+        output = ports.output if self._listening is None else self._listening
         self._player = Player(
-            self._transport, self._scheduler, ports.output, latency_ns, setup.sends_clock, on_change=self._tell_state
+            self._transport, self._scheduler, output, latency_ns, setup.sends_clock, on_change=self._tell_state
         )
         self._rolled = None if setup.rolling_tick is None else (setup.rolling_tick, setup.rolling_at_ns)
         self._is_leaving = False
@@ -143,6 +156,8 @@ class Stage:
             else:
                 self._player.silence()
                 self._tell_played()
+            if self._listening is not None:
+                self._listening.close()
             self._ports.close()
             self._ends.close()
 
@@ -282,7 +297,10 @@ class Stage:
         """From now on other ports; what sounds is closed on the old ones, as far as they still carry it."""
         self._player.silence()
         self._scheduler.forget_programs()
-        self._player.output = ports.output
+        if self._listening is None:
+            self._player.output = ports.output
+        else:
+            self._listening.use(ports.output)
         self._ports = ports
         self._keeper.use(ports)
 

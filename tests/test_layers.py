@@ -35,7 +35,10 @@ RANK = {
     "reporter": 4,
     "status": 3,
     "terminal": 3,
+    "recorded_set": 2,
+    "encore": 4,
     "daemon": 5,
+    "replay": 5,
     "studio": 5,
     "bench": 6,
     "bench_cli": 7,
@@ -57,14 +60,30 @@ MAY_IMPORT: dict[str, set[str]] = {
     "feedback": {"music", "ports"},
     "pictures": {"music"},
     "keeper": {"processes"},
-    "recording": {"live", "ports", "settings"},
+    "recording": {"music", "live", "ports", "settings"},
     "patch_rack": {"music", "settings"},
+    "recorded_set": {"music", "live"},
+    "encore": {"music", "live", "ports", "processes", "recorded_set", "settings"},
+    "replay": {"music", "live", "ports", "baselines", "settings", "terminal", "recorded_set", "encore"},
     "link_leader": {"music", "ports", "settings"},
     "reporter": {"ports", "status"},
     "status": {"music", "live", "ports", "settings", "dashboard"},
     "terminal": {"settings"},
     "daemon": set(RANK)
-    - {"model", "baselines", "train", "terminal", "daemon", "studio", "bench", "bench_cli", "cli", "shipped"},
+    - {
+        "model",
+        "baselines",
+        "train",
+        "terminal",
+        "daemon",
+        "studio",
+        "replay",
+        "encore",
+        "bench",
+        "bench_cli",
+        "cli",
+        "shipped",
+    },
     "studio": {"music", "model", "baselines", "train", "settings", "terminal", "pictures"},
     "bench": set(RANK) - {"bench", "bench_cli", "cli", "shipped"},
     "bench_cli": {"bench", "settings", "terminal"},
@@ -72,14 +91,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     "shipped": set(),
 }
 ONLY_IN = {
-    "torch": {"model", "baselines", "train", "bench"},
+    "torch": {"model", "baselines", "train", "bench", "replay"},
     "safetensors": {"model", "baselines", "train"},
     "rtmidi": {"ports"},
     "aalink": {"ports"},
     "pythonosc": {"ports"},
-    "rich": {"dashboard", "train", "terminal", "studio", "bench", "bench_cli", "cli"},
-    "typer": {"terminal", "studio", "bench_cli", "cli"},
-    "asyncio": {"ports", "processes", "keeper", "recording", "patch_rack", "daemon", "bench"},
+    "rich": {"dashboard", "train", "terminal", "studio", "replay", "bench", "bench_cli", "cli"},
+    "typer": {"terminal", "studio", "replay", "bench_cli", "cli"},
+    "asyncio": {"ports", "processes", "keeper", "recording", "encore", "patch_rack", "daemon", "bench"},
     "socket": {"ports"},
     "multiprocessing": {"ports", "stage", "processes", "baselines", "bench"},
     "time": {
@@ -87,6 +106,7 @@ ONLY_IN = {
         "stage",
         "processes",
         "keeper",
+        "encore",
         "reporter",
         "daemon",
         "dashboard",
@@ -180,7 +200,7 @@ def test_a_foreign_package_is_known_only_in_the_rooms_it_is_for(path: Path) -> N
 
 
 @pytest.mark.parametrize(
-    "path", [path for path in modules() if room_of(path) not in ("cli", "bench_cli", "studio")], ids=name_of
+    "path", [path for path in modules() if room_of(path) not in ("cli", "bench_cli", "studio", "replay")], ids=name_of
 )
 def test_imports_stand_at_the_top_of_a_module(path: Path) -> None:
     functions = [node for node in ast.walk(parsed(path)) if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]

@@ -13,7 +13,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fractal_live.live.dressing import PLAIN, Outfit, dressed
+from fractal_live.live.dressing import PLAIN, Dress, Outfit, dressed
 from fractal_live.live.fallback import fallback_for
 from fractal_live.live.horizon import Horizon
 from fractal_live.live.latent_path import Point
@@ -280,6 +280,15 @@ class Planner:
         """Up to `count` bars from `index` on, as they sound."""
         found = (self._bars.get(place) for place in range(index, index + count))
         return tuple(self._dressed(planned.bar) for planned in found if planned is not None)
+
+    @property
+    def clothes(self) -> tuple[Dress, Outfit]:
+        """What bars that are offered wear now."""
+        return (Dress() if self._controls is None else self._controls.dress), self.outfit
+
+    def raw(self, index: int) -> Bar:
+        """A bar that has begun, as it was made."""
+        return self._bars[index].bar
 
     @property
     def lead_bars(self) -> int:

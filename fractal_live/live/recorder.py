@@ -12,10 +12,14 @@ import math
 import os
 import re
 import struct
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 
+from fractal_live.live.interruptions import Interruptions, Promise
+from fractal_live.live.provenance import packed
 from fractal_live.music.meter import FOUR_FOUR, PPQN, Meter
+from fractal_live.music.notes import Note
 
 JUMP_BACK_TICKS = PPQN
 """A tick further back than this is a new start even when nobody said so; less is a late message."""
@@ -24,7 +28,8 @@ SMALLEST_TEMPO_CHANGE_BPM = 0.01
 LOWEST_TEMPO_BPM = 4.0
 HIGHEST_TEMPO_BPM = 1000.0
 LONGEST_TEXT = 200
-MARKER, TRACK_NAME = 0x06, 0x03
+TEXT, TRACK_NAME, MARKER, SEQUENCER_SPECIFIC = 0x01, 0x03, 0x06, 0x7F
+LOG_NAME = "log"
 LENGTHS = {0x80: 3, 0x90: 3, 0xB0: 3, 0xC0: 2, 0xE0: 3}
 """Bytes of the messages that are recorded: notes, control and program changes, pitch bend."""
 
@@ -44,6 +49,12 @@ class Recorder:
         self._conductor = _Track()
         self._track = _Track()
         self._track.add(0, _text(TRACK_NAME, title))
+        self._log = _Track()  # what was done, and where the bars come from; where there is nothing of it, no track
+        self._log.add(0, _text(TRACK_NAME, LOG_NAME))
+        self._is_logging = False
+        self._texts: dict[str, tuple[int, str]] = {}
+        self._interruptions = Interruptions()
+        self._last_bar = -1
         self._meter = meter
         self._tempo_bpm = tempo_bpm
         # Held back until the next tick, so that of several changes at one tick only the last is written.
@@ -52,6 +63,7 @@ class Recorder:
         self._offset = 0
         self._newest_tick = 0
         self._end = 0
+        self._struck_to = 0  # after the last note-on
         self._next_save = 0
 
     def sounded(self, tick: int, message: bytes) -> None:
@@ -65,13 +77,15 @@ class Recorder:
         if kind in (0x80, 0x90):
             # Every note on gets exactly one note off, whatever arrives.
             if voice in self._open:
-                self._track.add(at, _note_off(voice))
-                self._open.discard(voice)
+                self._close(voice, at)
             if is_on:
                 self._open.add(voice)
                 self.notes += 1
         if is_on or kind in (0xB0, 0xC0, 0xE0):
-            self._track.add(at, message)
+            stands_at = self._track.add(at, message)
+            if is_on:
+                self._struck_to = stands_at + 1
+                self._interruptions.struck(stands_at, voice, message[2])
 
     def tempo_at(self, tick: int, tempo_bpm: float) -> None:
         """The tempo from `tick` on; may be called at any rate, also to say that time has passed."""
@@ -87,15 +101,60 @@ class Recorder:
         self._flush_before(at)
         self._conductor.add(at, _text(MARKER, text))
 
+    def note(self, tick: int | None, key: str, text: str) -> None:
+        """A text in the log, at `tick` or at the end so far: what was moved, what went wrong. Of several with one
+        `key` in a bar the last is kept."""
+        self._texts[key] = (self._end if tick is None else max(0, tick + self._offset), text)
+
+    def log(self, entry: bytes) -> None:
+        """An entry about where bars come from (see `live.provenance`)."""
+        self._is_logging = True
+        self._log.add(self._end, _meta(SEQUENCER_SPECIFIC, entry))
+
+    def bar_line(self, bar_index: int) -> int:
+        """A bar begins: where its line is in the recording. All that was noted before it is written."""
+        line = self._meter.tick_of_bar(bar_index)
+        if bar_index <= self._last_bar:  # once more, or an earlier one, and nobody said so
+            self.jumped_to(line)
+        self._last_bar = bar_index
+        at = max(0, line + self._offset)
+        self._end = max(self._end, at)
+        for tick, text in sorted(self._texts.values()):
+            self._is_logging = True
+            self._log.add(tick, _text(TEXT, text))
+        self._texts.clear()
+        for interrupted in self._interruptions.take():
+            self.log(packed(interrupted))
+        return at
+
+    def line_before(self, tick: int) -> int:
+        """Where the line of the bar that `tick` is in lies in the recording."""
+        return max(0, self._meter.tick_of_bar(self._meter.bar_at(tick)[0]) + self._offset)
+
+    def expect(self, line_tick: int, notes: Sequence[Note]) -> None:
+        """What a bar that begins at this line of the recording is to sound like. What of it is not heard is logged."""
+        promises = tuple(
+            Promise(
+                line_tick + note.onset_tick,
+                line_tick + note.onset_tick + note.duration_ticks,
+                (note.channel, note.pitch),
+                note.velocity,
+            )
+            for note in notes
+        )
+        self._interruptions.began(line_tick, line_tick + self._meter.ticks_per_bar, promises)
+
     def jumped_to(self, tick: int) -> None:
         """The transport goes on at `tick`, wherever it was: what still sounds is closed, and the
         recording goes on in its next bar, as far behind the bar line as `tick` is in its own."""
         for voice in sorted(self._open):
-            self._track.add(self._end, _note_off(voice))
-        self._open.clear()
-        line = self._bar_line_from(self._end)
+            self._close(voice, self._end)
+        for interrupted in self._interruptions.jumped():
+            self.log(packed(interrupted))
+        line = self._bar_line_from(max(self._end, self._struck_to))
         self._offset = line + self._meter.bar_at(tick)[1] - tick
         self._newest_tick = tick
+        self._last_bar = -1
 
     @property
     def end_tick(self) -> int:
@@ -105,9 +164,12 @@ class Recorder:
     def midi_bytes(self) -> bytes:
         """The whole file now: tempo map and notes, every note closed, padded to the bar line."""
         end = self.end_tick
-        head = b"MThd" + struct.pack(">IHHH", 6, 1, 2, PPQN)
         conductor = self._conductor.chunk(end, sorted(self._pending.values()))
-        return head + conductor + self._track.chunk(end, [(end, _note_off(voice)) for voice in sorted(self._open)])
+        notes = self._track.chunk(end, [(end, _note_off(voice)) for voice in sorted(self._open)])
+        log = [(tick, _text(TEXT, text)) for tick, text in sorted(self._texts.values())]
+        log += [(end, _meta(SEQUENCER_SPECIFIC, packed(entry))) for entry in self._interruptions.pending(end)]
+        tracks = [conductor, notes, self._log.chunk(end, log)] if log or self._is_logging else [conductor, notes]
+        return b"MThd" + struct.pack(">IHHH", 6, 1, len(tracks), PPQN) + b"".join(tracks)
 
     def due(self) -> bytes | None:
         """The file, when a bar has gone by since it was last asked for and there is something to save."""
@@ -140,6 +202,10 @@ class Recorder:
         """Saves for good; without a note there is no file. True when a file was written."""
         return self.notes > 0 and self.write(self.midi_bytes(), is_final=True)
 
+    def _close(self, voice: tuple[int, int], at: int) -> None:
+        self._open.discard(voice)
+        self._interruptions.closed(self._track.add(at, _note_off(voice)), voice)
+
     def _file_tick(self, tick: int) -> int:
         if not -JUMP_BACK_TICKS <= tick - self._newest_tick <= JUMP_AHEAD_TICKS:
             self.jumped_to(tick)
@@ -171,9 +237,11 @@ class _Track:
         self._data = bytearray()
         self._last_tick = 0
 
-    def add(self, tick: int, event: bytes) -> None:
+    def add(self, tick: int, event: bytes) -> int:
+        """Returns where it stands."""
         self._data += _variable(max(0, tick - self._last_tick)) + event
         self._last_tick = max(tick, self._last_tick)
+        return self._last_tick
 
     def chunk(self, end_tick: int, closing: list[tuple[int, bytes]]) -> bytes:
         """The track as a file holds it, with `closing` events appended, lasting to `end_tick`."""
@@ -218,5 +286,8 @@ def _signature(meter: Meter) -> bytes:
 
 
 def _text(kind: int, text: str) -> bytes:
-    data = text[:LONGEST_TEXT].encode("utf-8", "replace")
+    return _meta(kind, text[:LONGEST_TEXT].encode("utf-8", "replace"))
+
+
+def _meta(kind: int, data: bytes) -> bytes:
     return bytes((0xFF, kind)) + _variable(len(data)) + data

@@ -178,7 +178,7 @@ def _works(api: int) -> bool:
 def _new(kind: Any, api: int, client_name: str) -> Any:
     if api == rtmidi.API_UNIX_JACK:
         os.environ["JACK_NO_START_SERVER"] = "1"
-    with _quiet_stderr():
+    with quiet_stderr():
         try:
             return kind(api, name=client_name)
         except (rtmidi.RtMidiError, OSError, RuntimeError) as trouble:
@@ -186,7 +186,7 @@ def _new(kind: Any, api: int, client_name: str) -> Any:
 
 
 @contextlib.contextmanager
-def _quiet_stderr() -> Iterator[None]:
+def quiet_stderr() -> Iterator[None]:
     """The C libraries print several lines for every server that is not there; the exception says it."""
     sys.stderr.flush()
     try:

@@ -22,7 +22,8 @@ class StageSetup:
     transport at that bar line. `clock_loss` is hold or stop. `sends_clock`: it leads others on the same port.
     `rolling_tick`: the stage before this one rolled, and was there at `rolling_at_ns`; None: nothing rolls.
     `is_restart`: there was a stage before this one, so a port that is missing is waited for; `closing` ends what
-    that one may have left sounding."""
+    that one may have left sounding. `soundfont` is played by FluidSynth beside the port, through `audio_driver` (empty:
+    as it chooses); None: nobody listens."""
 
     sync: str = "midi"
     port_name: str = "fractal-live"
@@ -40,6 +41,8 @@ class StageSetup:
     rolling_at_ns: int = 0
     is_restart: bool = False
     closing: tuple[bytes, ...] = ()
+    soundfont: str | None = None
+    audio_driver: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -50,6 +50,16 @@ def mended(request: InfillRequest, took_ns: int = 100 * MS) -> InfillReply:
     return InfillReply(tuple(made), request.version, took_ns)
 
 
+class Fake:
+    """The fake model as something that can be asked."""
+
+    def bar(self, request: BarRequest) -> BarReply:
+        return answer(request)
+
+    def infill(self, request: InfillRequest) -> tuple[Bar, ...]:
+        return mended(request).bars
+
+
 def same(a: BarRequest, b: BarRequest) -> bool:
     """Equal but for the number: they get the same bar."""
     np.testing.assert_array_equal(a.plan, b.plan)

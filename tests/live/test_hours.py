@@ -6,6 +6,7 @@ shows after hours.
 
 from __future__ import annotations
 
+import asyncio
 import io
 import math
 import random
@@ -14,18 +15,21 @@ from pathlib import Path
 import mido
 import pytest
 
+from fractal_live.live.reenactment import reenacted
 from fractal_live.live.scheduler import BegunBar
 from fractal_live.live.timeline import beat_ns_at
 from fractal_live.music.meter import FOUR_FOUR, PPQN
 from fractal_live.music.plan import COLUMN
 from fractal_live.music.request import BarRequest
+from fractal_live.recorded_set import compared, read_set
 from fractal_live.settings import Machine, Patch
+from tests.live.evening import Fake
 from tests.live.simulation import HOUR, MS, SECOND, Evening, Leader, footprint, simulated
 
 DENSITY = COLUMN["density"]
 SILENT = 0.5  # onsets per bar: below this a plan says silence
 NEWS_NS = 400 * MS  # from the performer's hand to the stage, with a daemon that has something else to do
-BYTES_PER_NOTE = 12
+BYTES_PER_NOTE, BYTES_PER_BAR = 12, 300
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
 
@@ -96,7 +100,8 @@ def test_ten_steady_hours_keep_the_tick_and_the_memory(tmp_path: Path) -> None:
         recorder = evening.daemon.recording.recorder
         evening.advance(5 * MS)  # what was just sent is on its way to the daemon
         assert recorder.notes == evening.ear.ons
-        assert len(recorder.midi_bytes()) - size < BYTES_PER_NOTE * (recorder.notes - notes)
+        room = BYTES_PER_NOTE * (recorder.notes - notes) + BYTES_PER_BAR * bars
+        assert len(recorder.midi_bytes()) - size < room
 
 
 class Model:
@@ -254,6 +259,11 @@ def at_the_end(evening: Watched) -> None:
     recorded = mido.MidiFile(file=io.BytesIO(evening.daemon.recording.recorder.midi_bytes()))
     kinds = [message.type for track in recorded.tracks for message in track]
     assert kinds.count("note_on") == kinds.count("note_off") == evening.daemon.recording.recorder.notes
+    assert asyncio.run(evening.daemon.recording.close())
+    played = read_set(evening.settings.record)
+    again = compared(played, list(reenacted(played.script, Fake())))
+    assert again.first_other is None and again.same == again.bars, "what was recorded can be played again"
+    evening.counts["told bars"] = again.bars
     assert evening.counts["whole bars"] > 0.5 * evening.counts["bars"]
     planner, lead = evening.daemon.planner, evening.daemon.controls.snapshot.lead_bars
     is_at_top = planner.position == 0  # the stage keeps two bars for a Start
