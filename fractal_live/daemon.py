@@ -20,6 +20,7 @@ from fractal_live.link_leader import LinkLeader
 from fractal_live.live.address_space import Node, address_space
 from fractal_live.live.control_table import KEEP
 from fractal_live.live.controls import Controls, Outcome
+from fractal_live.live.midi_map import MidiHands
 from fractal_live.live.planned import Offer
 from fractal_live.live.planner import MARGIN_NS, Planner
 from fractal_live.music.harmony import Chroma
@@ -59,6 +60,7 @@ MODEL_SILENCE_S = 2.0  # it answers five pings a second, whatever it does
 SPARE_AFTER_S = 5.0  # a spare model is begun when the one that plays has had time to catch up
 SPARE_ROOM_MB = 1000.0  # and where so much memory is free: it takes a fifth of it
 SHUTDOWN_S = 3.0
+NOBODY = ("", 0)  # who plays by MIDI has no address that could be answered
 OWN_STALL_S = 0.4  # a loop that comes this late has no right to say that others are
 STAGE_SILENCE_S = 1.0  # it says where it is ten times a second
 
@@ -76,6 +78,7 @@ class Daemon:
         self.controls = Controls(patch.controls, patch.plan, settings.seed)
         self.planner = Planner(patch.meter, settings.sync != "internal", patch.outfit)
         self.planner.controls_changed(self.controls.snapshot)
+        self.hands = MidiHands(patch.midi_map)
         self.rack = PatchRack(patch, settings.patch_folder)
         self._changing: set[asyncio.Task[None]] = set()
         self.osc_out = OscOut(patch.osc_out)
@@ -258,6 +261,8 @@ class Daemon:
             self._transport_moved(message)
         elif isinstance(message, pipes.BarStarted):
             self._bar_began(message)
+        elif isinstance(message, pipes.ControlInput):
+            self._on_midi(message)
         elif isinstance(message, pipes.StageHealth):
             self.status.health = message
         elif isinstance(message, pipes.StageReady):
@@ -399,6 +404,11 @@ class Daemon:
     def _address_space(self) -> Node:
         return address_space(self.controls.values())
 
+    def _on_midi(self, message: pipes.ControlInput) -> None:
+        """A knob, a key or a program change came in: what the patch maps it to, as if it had come over OSC."""
+        for address, arguments in self.hands.hear(message.message) or ():
+            self._on_osc(address, arguments, NOBODY)
+
     def _controls_moved(self) -> None:
         for offer in self.planner.controls_changed(self.controls.snapshot):
             self._send_offer(offer)
@@ -440,6 +450,7 @@ class Daemon:
     def _wear(self, patch: Patch) -> None:
         """Another patch from the next bar line on: its controls, parts and channels; tempo and position stay."""
         self.status.title = patch.title
+        self.hands = MidiHands(patch.midi_map)
         self.controls.take_patch(patch.controls, patch.plan)
         for offer in self.planner.outfit_changed(patch.outfit):
             self._send_offer(offer)
