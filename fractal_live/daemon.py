@@ -20,6 +20,7 @@ from fractal_live.link_leader import LinkLeader
 from fractal_live.live.address_space import Node, address_space
 from fractal_live.live.control_table import KEEP
 from fractal_live.live.controls import Controls, Outcome
+from fractal_live.live.listening import Listening
 from fractal_live.live.midi_map import MidiHands
 from fractal_live.live.planned import Offer
 from fractal_live.live.planner import MARGIN_NS, Planner
@@ -79,6 +80,7 @@ class Daemon:
         self.planner = Planner(patch.meter, settings.sync != "internal", patch.outfit)
         self.planner.controls_changed(self.controls.snapshot)
         self.hands = MidiHands(patch.midi_map)
+        self.listening = Listening(patch.meter, patch.follow, patch.respond, patch.listen_channel)
         self.rack = PatchRack(patch, settings.patch_folder)
         self._changing: set[asyncio.Task[None]] = set()
         self.osc_out = OscOut(patch.osc_out)
@@ -240,9 +242,6 @@ class Daemon:
             offer = self.planner.answered(message)
             if offer is not None:
                 self._send_offer(offer)
-            if not self.is_ready and self.planner.lead_bars >= self.controls.snapshot.lead_bars:
-                self.is_ready = True
-                log.info("ready: the first %d bars wait at the port", self.planner.lead_bars)
         elif isinstance(message, InfillReply):
             for offer in self.planner.mended(message):
                 self._send_offer(offer)
@@ -405,9 +404,16 @@ class Daemon:
         return address_space(self.controls.values())
 
     def _on_midi(self, message: pipes.ControlInput) -> None:
-        """A knob, a key or a program change came in: what the patch maps it to, as if it had come over OSC."""
-        for address, arguments in self.hands.hear(message.message) or ():
-            self._on_osc(address, arguments, NOBODY)
+        """A knob, a key or a program change came in: what the patch maps it to, as if it had come over OSC. What is
+        not mapped may be music."""
+        meant = self.hands.hear(message.message)
+        if meant is None:
+            tick, is_rolling = round(self.status.tick_at(message.at_ns)), self.status.transport.is_rolling
+            self.listening.hear(message.message, tick, is_rolling)
+            return
+        for address, arguments in meant:
+            self._obey_osc(address, arguments, NOBODY)
+        self._after_burst()
 
     def _controls_moved(self) -> None:
         for offer in self.planner.controls_changed(self.controls.snapshot):
@@ -451,6 +457,7 @@ class Daemon:
         """Another patch from the next bar line on: its controls, parts and channels; tempo and position stay."""
         self.status.title = patch.title
         self.hands = MidiHands(patch.midi_map)
+        self.listening.change(patch.follow, patch.respond, patch.listen_channel)
         self.controls.take_patch(patch.controls, patch.plan)
         for offer in self.planner.outfit_changed(patch.outfit):
             self._send_offer(offer)
@@ -529,7 +536,19 @@ class Daemon:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wakes.wait(), TICK_S)
 
+    def _listen(self) -> None:
+        """Tells the planner what was heard. The bars in which we only listen need no answer of the model's."""
+        listening, tick = self.listening, round(self.status.tick_at(time.monotonic_ns()))
+        self.planner.hearing = listening.at(tick) if self.status.transport.is_rolling else listening.hearing
+        for offer in self.planner.rests():
+            self._send_offer(offer)
+
     def _ask_for_next(self) -> None:
+        self._listen()
+        lead_bars = self.planner.lead_bars
+        if not self.is_ready and self.status.model is not None and lead_bars >= self.controls.snapshot.lead_bars:
+            self.is_ready = True
+            log.info("ready: the first %d bars wait at the port", lead_bars)
         is_resting = time.monotonic() < self._model_rests_until_s
         if self.status.model is not None and not is_resting:
             request = self.planner.next_request(

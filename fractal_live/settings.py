@@ -15,6 +15,7 @@ from typing import Any, Literal
 
 from fractal_live.live.controls import BY_NAME, PATCH_KEYS, Control, ControlValue, named_value
 from fractal_live.live.dressing import MOST_SPLITS, ROLES, Outfit, Split
+from fractal_live.live.listening import FOLLOWS, MOST_BARS_OF_A_CALL
 from fractal_live.live.midi_map import (
     BUTTONS,
     HIGHEST,
@@ -60,7 +61,8 @@ class Patch:
     link. `send_clock`: others follow us (not behind a MIDI clock). `link_start_stop`: a Link session's playing and
     stopping are ours. `osc_out` are receivers (host, port). `osc_time_tags`: OSC bundles dated up to a
     quarter of a second ahead are obeyed at their time. `cc`, `cc14`, `notes` and `programs` are what comes in over MIDI
-    and what it does (`midi_map`)."""
+    and what it does (`midi_map`); `follow`, `respond` (bars) and `listen_channel` (1 to 16, 0 = any) what is made of
+    the notes played there (`listening`)."""
 
     title: str = "untitled"
     checkpoint: str = "live"
@@ -80,6 +82,9 @@ class Patch:
     cc14: Mapping[Place, Target] = field(default_factory=dict)
     notes: Mapping[Place, Target] = field(default_factory=dict)
     programs: Mapping[int, str] = field(default_factory=dict)
+    follow: str = "off"
+    respond: int = 0
+    listen_channel: int = 0
 
     @property
     def midi_map(self) -> MidiMap:
@@ -160,6 +165,9 @@ def read_patch(path: Path) -> Patch:
         "cc14": _places({name: target for name, target in TARGETS.items() if not target.is_button}, HIGHEST_MSB),
         "notes": _places(BUTTONS, HIGHEST),
         "programs": _programs,
+        "follow": _one_of(FOLLOWS),
+        "respond": _whole(0, MOST_BARS_OF_A_CALL),
+        "listen_channel": _whole(0, 16),
     }
     patch = Patch(**_read(path, readers))
     for high in patch.cc14:

@@ -39,6 +39,9 @@ def test_a_full_patch_is_read_as_it_is_written(tmp_path: Path) -> None:
         tempo_bpm = 96
         meter = "7/8"
         channel = 16
+        follow = "harmony"
+        respond = 2
+        listen_channel = 3
         osc_out = ["127.0.0.1:7000", "localhost:7001"]
         [controls]
         temperature = 0.8
@@ -79,6 +82,9 @@ def test_a_full_patch_is_read_as_it_is_written(tmp_path: Path) -> None:
         cc14={Place(None, 1): TARGETS["latent/3"]},
         notes={Place(9, 36): TARGETS["trigger_bar"]},
         programs={0: "nocturne"},
+        follow="harmony",
+        respond=2,
+        listen_channel=3,
     )
 
 
@@ -129,6 +135,9 @@ def test_a_full_patch_is_read_as_it_is_written(tmp_path: Path) -> None:
         ("notes.128 = 'panic'", "notes.128: allowed: a number from 0 to 127"),
         ("programs.0 = 'nocturne'", "programs.0: allowed: a program number from 1 to 128"),
         ("programs.1 = ''", "programs.1: is ''; allowed: a text in quotes"),
+        ("follow = 'harmonie'", "follow: is 'harmonie'; did you mean 'harmony'?; allowed: off, harmony, context"),
+        ("respond = 9", "respond: is 9; allowed: a whole number from 0 to 8"),
+        ("listen_channel = 17", "listen_channel: is 17; allowed: a whole number from 0 to 16"),
         ("a = ", "not valid TOML"),
         ("a = 1\na = 2", "not valid TOML"),
     ],

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
-from fractal_live.live.control_table import BY_NAME, CONTROLS, DIMENSION, SLOTS, SPLIT
+from fractal_live.live.control_table import BY_NAME, CONTROLS, DIMENSION, SPLIT
 
 NOTE_OFF, NOTE_ON, CONTROL_CHANGE, PROGRAM_CHANGE = 0x80, 0x90, 0xB0, 0xC0
 HIGHEST_CC = 119  # above are channel mode messages: all notes off and the like
@@ -20,8 +20,11 @@ HIGHEST = 127
 HIGHEST_PROGRAM = 128  # as they are counted on a front panel, from 1
 PRESSED_FROM = 64
 FULL_14_BITS = (1 << 14) - 1
-NO_KNOB = ("latent", "chroma", "chord", "patch", "latent_dim", "latent_blend", "subscribe", "query")
-"""What one number cannot say, or what has no sender to be answered."""
+NO_KNOB = ("latent", "latent_dim", "chroma", "chord", "patch", "score", "freeze", "infill", "subscribe", "query")
+"""What one number cannot say, what a knob would do again and again on its way, or what has no sender to be answered."""
+
+WITH_NUMBER = {"latent_store": 1, "latent_recall": 1, "freeze": 1, "infill": 2}
+"""Buttons that press a number, named with it: "latent_recall/3", "freeze/8", "infill/2"; and how often it is sent."""
 
 
 class Place(NamedTuple):
@@ -37,14 +40,14 @@ class Place(NamedTuple):
 @dataclass(frozen=True, slots=True)
 class Target:
     """What is moved: `name` as patches spell it, its address, and the range 0..127 is spread over. `is_button`: it is
-    pressed, not turned; then `argument` goes along (the number of a slot), if there is one."""
+    pressed, not turned; then its own `arguments` go along, if there are any (the number of a slot)."""
 
     name: str
     address: str
     low: float
     high: float
     is_button: bool
-    argument: float | None = None
+    arguments: tuple[float, ...] = ()
 
 
 ControlMessage = tuple[str, tuple[float | str, ...]]
@@ -64,10 +67,11 @@ def _targets() -> dict[str, Target]:
     for address, (control, place) in SPLIT.items():
         name = f"{control.name}/{place + 1}"
         found[name] = Target(name, address, control.low, control.high, False)
-    for control in (BY_NAME["latent_store"], BY_NAME["latent_recall"]):
-        for slot in range(SLOTS):
-            name = f"{control.name}/{slot}"
-            found[name] = Target(name, control.address, control.low, control.high, True, float(slot))
+    for button, times in WITH_NUMBER.items():
+        control = BY_NAME[button]
+        for number in range(int(control.low), int(control.high) + 1):
+            name = f"{button}/{number}"
+            found[name] = Target(name, control.address, control.low, control.high, True, (float(number),) * times)
     return found
 
 
@@ -173,9 +177,9 @@ class MidiHands:
             return ()
         if not is_down:
             self._pressed.remove(key)
-            return () if target.argument is not None else ((target.address, (0.0,)),)
+            return () if target.arguments else ((target.address, (0.0,)),)
         self._pressed.add(key)
-        return ((target.address, (1.0 if target.argument is None else target.argument,)),)
+        return ((target.address, target.arguments or (1.0,)),)
 
 
 def _at(targets: Mapping[Place, Target], channel: int, number: int) -> Target | None:

@@ -27,12 +27,12 @@ def pressed(hands: MidiHands, *messages: tuple[int, ...]) -> list[object]:
 def test_every_target_is_obeyed_by_the_controls_over_its_whole_range(name: str, controls: Controls) -> None:
     target = TARGETS[name]
     assert target.address in BY_ADDRESS
-    ends = (target.argument,) if target.argument is not None else (target.low, target.high)
-    if target.is_button and target.argument is None:
-        ends = (1.0, 0.0)
+    sent = [target.arguments] if target.arguments else [(target.low,), (target.high,)]
+    if target.is_button and not target.arguments:
+        sent = [(1.0,), (0.0,)]
     if "recall" in name:
-        assert controls.apply("/fractal/latent/store", ends).error is None
-    assert [controls.apply(target.address, (end,)).error for end in ends] == [None] * len(ends)
+        assert controls.apply("/fractal/latent/store", target.arguments).error is None
+    assert [controls.apply(target.address, arguments).error for arguments in sent] == [None] * len(sent)
     assert controls.clamped == controls.refused == 0
 
 
@@ -68,6 +68,11 @@ def test_splits_latent_dimensions_and_slots_are_named_with_their_index() -> None
         (("/fractal/latent/store", (5.0,)),),
         (),
         (("/fractal/latent/recall", (5.0,)),),
+    ]
+    loop = MidiHands(MidiMap(notes={Place(None, 62): BUTTONS["freeze/8"], Place(None, 63): BUTTONS["infill/2"]}))
+    assert pressed(loop, (0x90, 62, 9), (0x90, 63, 9)) == [
+        (("/fractal/freeze", (8.0,)),),
+        (("/fractal/infill", (2.0, 2.0)),),
     ]
 
 
