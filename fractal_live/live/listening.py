@@ -25,6 +25,8 @@ ANSWER_ECHO = 4.0  # nats, on top of what the performer set: an answer takes up 
 HIGHEST_ECHO = 6.0
 SLICE_TICKS = PPQN // 2  # what is heard is told so often, not at every note
 MOST_NOTES_IN_A_BAR = 256
+LONGEST_HELD_BARS = 8  # a key that is held longer has been forgotten
+CHROMA_LEVELS = 3
 REST = "rest"
 
 Influence = str | tuple[Bar, ...] | tuple[tuple[float, ...], ...] | None
@@ -34,18 +36,20 @@ Influence = str | tuple[Bar, ...] | tuple[tuple[float, ...], ...] | None
 @dataclass(frozen=True, slots=True)
 class Hearing:
     """What was heard, at one moment. `bars` by index, where anything was: their notes on the grid, each ending in its
-    bar, and the harmony of all that sounded there; the one that runs, `running`, as far as it has come, the others for
-    good. `respond`: bars alternate in so many's, in the first we are silent (0: never)."""
+    bar, and the harmony of all that sounded there; the one that runs, `running`, as far as it has come
+    (`is_half_over`), the others for good. `respond`: bars alternate in so many's, in the first we are silent (0:
+    never)."""
 
     follow: str = "off"
     respond: int = 0
     bars: Mapping[int, Bar] = field(default_factory=dict)
     running: int = -1
+    is_half_over: bool = False
 
     @property
     def unheard(self) -> Hearing:
         """As if nobody had played: so a next Start begins."""
-        return replace(self, bars={}, running=-1)
+        return replace(self, bars={}, running=-1, is_half_over=False)
 
     def is_call(self, index: int) -> bool:
         """Whether the bar is the performer's, and we are silent in it."""
@@ -60,8 +64,8 @@ class Hearing:
         if call:
             return call
         if self.follow == "harmony":
-            last = self.bars.get(self.running - 1)
-            return None if last is None else last.chroma
+            last = self._last_heard()
+            return None if last is None else _harmony_of(last)
         if self.follow == "context":
             return tuple(self.bars[place] for place in sorted(self.bars) if place < self.running) or None
         return None
@@ -82,20 +86,14 @@ class Hearing:
 
     def chroma_of(self, index: int, transpose: int = 0) -> Chroma | None:
         """The harmony for a bar, (halves, 12): of the bar of the call that it answers, or of the last bar; None where
-        nothing was heard. A silent half takes that of its neighbour."""
+        nothing was heard."""
         source: Bar | None = None
         if self._call_to(index):
             source = self.bars.get(index - self.respond)
         elif self.follow == "harmony" and not self.is_call(index):
-            source = self.bars.get(self.running - 1)
-        if source is None:
-            return None
-        chroma = np.array(source.chroma, dtype=np.float32)
-        loud = np.flatnonzero(chroma.max(axis=1) > 0)
-        if not len(loud):
-            return None
-        nearest = [int(loud[np.argmin(np.abs(loud - half))]) for half in range(len(chroma))]
-        return np.roll(chroma[nearest], -transpose, axis=1)
+            source = self._last_heard()
+        harmony = None if source is None else _harmony_of(source)
+        return None if harmony is None else np.roll(np.array(harmony, dtype=np.float32), -transpose, axis=1)
 
     def plan_of(self, index: int, given: PlanTable) -> PlanTable:
         """The given plan (32, 6): an answer has as many notes as the bar it answers, unless the performer holds the
@@ -112,6 +110,12 @@ class Hearing:
         if not self._call_to(index):
             return sampling
         return replace(sampling, echo=min(sampling.echo + ANSWER_ECHO, HIGHEST_ECHO))
+
+    def _last_heard(self) -> Bar | None:
+        """Whose harmony is followed: that of the bar that runs once half of it is over, so that the next line can
+        obey it, else of the last one."""
+        running = self.bars.get(self.running) if self.is_half_over else None
+        return self.bars.get(self.running - 1) if running is None else running
 
     def _call_to(self, index: int) -> tuple[Bar, ...]:
         """What was heard in the call that the bar answers; empty if it is no answer, or nobody played."""
@@ -172,7 +176,7 @@ class Listening:
         held = self._open.pop((channel, pitch), None)
         if held is not None:
             held.end_tick = max(tick, held.onset_tick + 1)
-            self._touch(held.onset_tick, held.end_tick)
+            self._touch(max(held.onset_tick, min(tick, self._now_tick)), held.end_tick)
         is_on = message[0] & 0xF0 == NOTE_ON and velocity > 0
         if not is_on or not is_rolling or self._channel not in (0, channel + 1):
             return
@@ -192,6 +196,7 @@ class Listening:
             self._forget_from(self._meter.bar_at(tick)[0])
         before, self._now_tick = self._now_tick, tick
         running = self._meter.bar_at(tick)[0]
+        is_half_over = 2 * self._meter.bar_at(tick)[1] >= self._meter.ticks_per_bar
         if tick // SLICE_TICKS == before // SLICE_TICKS and running == self._hearing.running:
             return self._hearing
         for note in self._open.values():
@@ -203,13 +208,13 @@ class Listening:
             del self._notes[old]
         self._bars = {index: bar for index, bar in self._bars.items() if index >= running - MEMORY_BARS}
         bars = {index: bar for index, bar in self._bars.items() if index <= running}
-        self._hearing = replace(self._hearing, bars=bars, running=running)
+        self._hearing = replace(self._hearing, bars=bars, running=running, is_half_over=is_half_over)
         return self._hearing
 
     def _touch(self, first_tick: int, last_tick: int) -> None:
         """The bars that a sound reaches are to be made anew."""
         first, last = self._meter.bar_at(first_tick)[0], self._meter.bar_at(last_tick)[0]
-        self._changed.update(range(max(first, last - MEMORY_BARS), last + 1))
+        self._changed.update(range(max(first, last - LONGEST_HELD_BARS), last + 1))
 
     def _make_bar(self, index: int) -> None:
         line, end = self._meter.tick_of_bar(index), self._meter.tick_of_bar(index + 1)
@@ -217,9 +222,8 @@ class Listening:
         bar = on_grid(Bar(index, tuple(sorted(own)), self._meter))
         carried = [
             _inside(note, line, end, self._now_tick)
-            for place, notes in self._notes.items()
-            if place < index
-            for note in notes
+            for place in range(index - LONGEST_HELD_BARS, index)
+            for note in self._notes.get(place, ())
             if (self._now_tick if note.end_tick is None else note.end_tick) > line
         ]
         sounding = Bar(index, tuple(sorted([*bar.notes, *carried])), self._meter)
@@ -241,6 +245,16 @@ def _inside(note: _Heard, line: int, end: int, now_tick: int) -> Note:
     onset = max(note.onset_tick, line)
     stop = min(now_tick if note.end_tick is None else note.end_tick, end)
     return Note(onset - line, note.pitch, max(stop - onset, 1), note.velocity)
+
+
+def _harmony_of(heard: Bar) -> tuple[tuple[float, ...], ...] | None:
+    """The chroma of a bar, in thirds, so that a note held a little longer is no other harmony; a silent half has that
+    of its neighbour. None: nothing sounds."""
+    halves = [tuple(round(CHROMA_LEVELS * weight) / CHROMA_LEVELS for weight in half) for half in heard.chroma]
+    loud = [place for place, half in enumerate(halves) if any(half)]
+    if not loud:
+        return None
+    return tuple(halves[min(loud, key=lambda other: abs(other - place))] for place in range(len(halves)))
 
 
 def _merged(bar: Bar, heard: Bar, transpose: int) -> Bar:

@@ -176,6 +176,9 @@ def test_the_harmony_of_the_last_bar_is_that_of_the_coming_ones() -> None:
             "silent: its neighbour"
         )
     assert replace(hearing, running=3).chroma_of(4) is None, "who stopped playing lets go"
+    assert replace(hearing, running=1).influence_on(2) == (hearing.bars[0].chroma[0],) * 2
+    half_over = replace(hearing, running=1, is_half_over=True)
+    assert half_over.influence_on(2) == (hearing.bars[1].chroma[1],) * 2, "what sounds now, once there is enough of it"
 
 
 def test_bars_alternate_between_call_and_answer() -> None:
