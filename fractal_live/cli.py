@@ -202,6 +202,45 @@ def controls(
 
 
 @app.command()
+def learn(
+    control: Annotated[
+        str, typer.Argument(help="What it shall move: temperature, split_level/2, panic, patch/NAME ...")
+    ],
+    patch: Annotated[str, typer.Option(help="The patch it is written into: a .toml file, or a shipped one.")] = "plain",
+    seconds: Annotated[float, typer.Option(min=0.1, max=3600, help="Wait no longer than this.")] = 30.0,
+    port: Annotated[str | None, typer.Option(help="Name of the virtual MIDI port.")] = None,
+    clock_port: Annotated[str | None, typer.Option(help="Listen to this existing MIDI input.")] = None,
+    midi_api: Annotated[str | None, typer.Option(help="auto, alsa, jack-native, jack, core, winmm.")] = None,
+) -> None:
+    """Waits for a knob, a key or a program change and writes it into a patch, for a control."""
+    from fractal_live.learning import listen_for, own_patch, target_named, write_learned
+    from fractal_live.ports.midi_system import PortError
+
+    _, machine = _read_settings(patch)
+    given: dict[str, Any] = {
+        "port_name": port,
+        "midi_api": one_of("--midi-api", midi_api, MIDI_APIS) if midi_api else None,
+        "clock_port": clock_port,
+    }
+    machine = replace(machine, **{key: value for key, value in given.items() if value is not None})
+    try:
+        target, meant = target_named(control)
+        path, source = own_patch(patch)
+        learned = listen_for(target, machine, seconds)
+        if learned is None:
+            fail(f"nothing came within {seconds:g} seconds; `fractal-live ports` lists what can be listened to", 1)
+        others = write_learned(learned, meant, path, source)
+    except (SettingsError, PortError) as error:
+        fail(str(error), 1)
+    if path != source:
+        typer.echo(f"{source.stem} ships with the program and stays as it is: {path} is your copy of it")
+    typer.echo(f'heard {learned}: "{learned.key}" = "{meant}" is in [{learned.table}] of {path}')
+    if others:
+        typer.echo(f"moved too by: {', '.join(others)}")
+    typer.echo(f"play it with: fractal-live run --patch {path}")
+
+
+@app.command()
 def patches() -> None:
     """Lists the shipped patches."""
     table = Table("patch", "title", "sync", "checkpoint")

@@ -20,6 +20,8 @@ from fractal_live.link_leader import LinkLeader
 from fractal_live.live.address_space import Node, address_space
 from fractal_live.live.control_table import KEEP
 from fractal_live.live.controls import Controls, Outcome
+from fractal_live.live.listening import Listening
+from fractal_live.live.midi_map import MidiHands
 from fractal_live.live.planned import Offer
 from fractal_live.live.planner import MARGIN_NS, Planner
 from fractal_live.music.harmony import Chroma
@@ -69,6 +71,7 @@ MODEL_SILENCE_S = 2.0  # it answers five pings a second, whatever it does
 SPARE_AFTER_S = 5.0  # a spare model is begun when the one that plays has had time to catch up
 SPARE_ROOM_MB = 1000.0  # and where so much memory is free: it takes a fifth of it
 SHUTDOWN_S = 3.0
+NOBODY = ("", 0)  # who plays by MIDI has no address that could be answered
 OWN_STALL_S = 0.4  # a loop that comes this late has no right to say that others are
 STAGE_SILENCE_S = 1.0  # it says where it is ten times a second
 
@@ -86,6 +89,8 @@ class Daemon:
         self.controls = Controls(patch.controls, patch.plan, settings.seed)
         self.planner = Planner(patch.meter, settings.sync != "internal", patch.outfit)
         self.planner.controls_changed(self.controls.snapshot)
+        self.hands = MidiHands(patch.midi_map)
+        self.listening = Listening(patch.meter, patch.follow, patch.respond, patch.listen_channel)
         self.rack = PatchRack(patch, settings.patch_folder)
         self._changing: set[asyncio.Task[None]] = set()
         self.osc_out = OscOut(patch.osc_out)
@@ -251,9 +256,6 @@ class Daemon:
             if offer is not None and isinstance(request, BarRequest):
                 self.recording.made(request, message)
                 self._send_offer(offer)
-            if not self.is_ready and self.planner.lead_bars >= self.controls.snapshot.lead_bars:
-                self.is_ready = True
-                log.info("ready: the first %d bars wait at the port", self.planner.lead_bars)
         elif isinstance(message, InfillReply):
             gap = self.planner.in_flight
             offers = self.planner.mended(message)
@@ -276,6 +278,8 @@ class Daemon:
             self._transport_moved(message)
         elif isinstance(message, pipes.BarStarted):
             self._bar_began(message)
+        elif isinstance(message, pipes.ControlInput):
+            self._on_midi(message)
         elif isinstance(message, pipes.StageHealth):
             self.status.health = message
         elif isinstance(message, pipes.StageReady):
@@ -425,6 +429,18 @@ class Daemon:
     def _address_space(self) -> Node:
         return address_space(self.controls.values())
 
+    def _on_midi(self, message: pipes.ControlInput) -> None:
+        """A knob, a key or a program change came in: what the patch maps it to, as if it had come over OSC. What is
+        not mapped may be music."""
+        meant = self.hands.hear(message.message)
+        if meant is None:
+            tick, is_rolling = round(self.status.tick_at(message.at_ns)), self.status.transport.is_rolling
+            self.listening.hear(message.message, tick, is_rolling)
+            return
+        for address, arguments in meant:
+            self._obey_osc(address, arguments, NOBODY)
+        self._after_burst()
+
     def _controls_moved(self) -> None:
         for offer in self.planner.controls_changed(self.controls.snapshot):
             self._send_offer(offer)
@@ -466,6 +482,8 @@ class Daemon:
     def _wear(self, patch: Patch) -> None:
         """Another patch from the next bar line on: its controls, parts and channels; tempo and position stay."""
         self.status.title = patch.title
+        self.hands = MidiHands(patch.midi_map)
+        self.listening.change(patch.follow, patch.respond, patch.listen_channel)
         self.controls.take_patch(patch.controls, patch.plan)
         for offer in self.planner.outfit_changed(patch.outfit):
             self._send_offer(offer)
@@ -544,7 +562,19 @@ class Daemon:
             with contextlib.suppress(asyncio.TimeoutError):
                 await asyncio.wait_for(self._wakes.wait(), TICK_S)
 
+    def _listen(self) -> None:
+        """Tells the planner what was heard. The bars in which we only listen need no answer of the model's."""
+        listening, tick = self.listening, round(self.status.tick_at(time.monotonic_ns()))
+        self.planner.hearing = listening.at(tick) if self.status.transport.is_rolling else listening.hearing
+        for offer in self.planner.rests():
+            self._send_offer(offer)
+
     def _ask_for_next(self) -> None:
+        self._listen()
+        lead_bars = self.planner.lead_bars
+        if not self.is_ready and self.status.model is not None and lead_bars >= self.controls.snapshot.lead_bars:
+            self.is_ready = True
+            log.info("ready: the first %d bars wait at the port", lead_bars)
         is_resting = time.monotonic() < self._model_rests_until_s
         if self.status.model is not None and not is_resting:
             request = self.planner.next_request(

@@ -15,6 +15,21 @@ from typing import Any, Literal
 
 from fractal_live.live.controls import BY_NAME, PATCH_KEYS, Control, ControlValue, named_value
 from fractal_live.live.dressing import MOST_SPLITS, ROLES, Outfit, Split
+from fractal_live.live.listening import FOLLOWS, MOST_BARS_OF_A_CALL
+from fractal_live.live.midi_map import (
+    BUTTONS,
+    HIGHEST,
+    HIGHEST_CC,
+    HIGHEST_MSB,
+    HIGHEST_PROGRAM,
+    LSB_ABOVE,
+    TARGETS,
+    MidiMap,
+    Place,
+    Target,
+    allowed_names,
+    place_named,
+)
 from fractal_live.music.meter import FOUR_FOUR, Meter
 from fractal_live.music.plan import ATTRIBUTES
 from fractal_live.music.scales import chord_chroma
@@ -45,7 +60,9 @@ class Patch:
     (the file counts both from 1); `splits` are parts with channels of their own. `sync` is midi, internal, osc or
     link. `send_clock`: others follow us (not behind a MIDI clock). `link_start_stop`: a Link session's playing and
     stopping are ours. `osc_out` are receivers (host, port). `osc_time_tags`: OSC bundles dated up to a
-    quarter of a second ahead are obeyed at their time."""
+    quarter of a second ahead are obeyed at their time. `cc`, `cc14`, `notes` and `programs` are what comes in over MIDI
+    and what it does (`midi_map`); `follow`, `respond` (bars) and `listen_channel` (1 to 16, 0 = any) what is made of
+    the notes played there (`listening`)."""
 
     title: str = "untitled"
     checkpoint: str = "live"
@@ -61,6 +78,18 @@ class Patch:
     osc_time_tags: bool = False
     controls: Mapping[str, ControlValue] = field(default_factory=dict)
     plan: Mapping[str, ControlValue] = field(default_factory=dict)
+    cc: Mapping[Place, Target] = field(default_factory=dict)
+    cc14: Mapping[Place, Target] = field(default_factory=dict)
+    notes: Mapping[Place, Target] = field(default_factory=dict)
+    programs: Mapping[int, str] = field(default_factory=dict)
+    follow: str = "off"
+    respond: int = 0
+    listen_channel: int = 0
+
+    @property
+    def midi_map(self) -> MidiMap:
+        """What knobs, keys and program changes do."""
+        return MidiMap(self.cc, self.cc14, self.notes, self.programs)
 
     @property
     def outfit(self) -> Outfit:
@@ -137,8 +166,20 @@ def read_patch(path: Path) -> Patch:
         "osc_time_tags": _yes_or_no,
         "controls": _control_values,
         "plan": _plan_values,
+        "cc": _places(TARGETS, HIGHEST_CC),
+        "cc14": _places({name: target for name, target in TARGETS.items() if not target.is_button}, HIGHEST_MSB),
+        "notes": _places(BUTTONS, HIGHEST),
+        "programs": _programs,
+        "follow": _one_of(FOLLOWS),
+        "respond": _whole(0, MOST_BARS_OF_A_CALL),
+        "listen_channel": _whole(0, 16),
     }
-    return Patch(**_read(path, readers))
+    patch = Patch(**_read(path, readers))
+    for high in patch.cc14:
+        for place in (high, high._replace(number=high.number + LSB_ABOVE)):
+            if place in patch.cc:
+                raise SettingsError(f"{path}: cc.{place}: is a half of cc14.{high}; allowed: in one of the two")
+    return patch
 
 
 def read_machine(path: Path) -> Machine:
@@ -279,6 +320,45 @@ def _program(value: Any) -> int:
 
 def _control_values(table: Any) -> dict[str, ControlValue]:
     return _values_by_name(table, {name: BY_NAME[name] for name in PATCH_KEYS})
+
+
+def _places(targets: Mapping[str, Target], highest: int) -> _Reader:
+    """A table of what is moved from where: number, or "channel:number", to the name of a control."""
+
+    def read(table: Any) -> dict[Place, Target]:
+        found: dict[Place, Target] = {}
+        for key, name in _table(table).items():
+            try:
+                place = place_named(key, highest)
+            except ValueError as error:
+                raise _Wrong(str(error), f".{key}") from error
+            if not isinstance(name, str) or name not in targets:
+                allowed = ", ".join(allowed_names(targets))
+                raise _Wrong(f"is {name!r}{_nearest(str(name), targets)}; allowed: {allowed}", f".{key}")
+            if place in found:
+                raise _Wrong(f"is there twice, as {place}", f".{key}")
+            found[place] = targets[name]
+        return found
+
+    return read
+
+
+def _programs(table: Any) -> dict[int, str]:
+    found: dict[int, str] = {}
+    for key, name in _table(table).items():
+        if not key.isdecimal() or not 1 <= int(key) <= HIGHEST_PROGRAM:
+            raise _Wrong(f"allowed: a program number from 1 to {HIGHEST_PROGRAM}", f".{key}")
+        try:
+            found[int(key) - 1] = _text(name)
+        except _Wrong as wrong:
+            raise _Wrong(str(wrong), f".{key}") from wrong
+    return found
+
+
+def _table(value: Any) -> dict[str, Any]:
+    if not isinstance(value, dict):
+        raise _Wrong(f"is {value!r}; allowed: a table")
+    return value
 
 
 def _plan_values(table: Any) -> dict[str, ControlValue]:

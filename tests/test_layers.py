@@ -31,6 +31,7 @@ RANK = {
     "keeper": 3,
     "recording": 3,
     "patch_rack": 3,
+    "learning": 5,
     "link_leader": 3,
     "reporter": 4,
     "status": 3,
@@ -65,6 +66,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recorded_set": {"music", "live"},
     "encore": {"music", "live", "ports", "processes", "recorded_set", "settings"},
     "replay": {"music", "live", "ports", "baselines", "settings", "terminal", "recorded_set", "encore"},
+    "learning": {"live", "ports", "settings", "terminal"},
     "link_leader": {"music", "ports", "settings"},
     "reporter": {"ports", "status"},
     "status": {"music", "live", "ports", "settings", "dashboard"},
@@ -79,6 +81,7 @@ MAY_IMPORT: dict[str, set[str]] = {
         "studio",
         "replay",
         "encore",
+        "learning",
         "bench",
         "bench_cli",
         "cli",
@@ -115,7 +118,9 @@ ONLY_IN = {
         "train",
         "bench",
         "cli",
+        "learning",
     },
+    "tomlkit": {"learning"},
 }
 """Packages from outside that are somebody's business; `live` gets its time as an argument."""
 

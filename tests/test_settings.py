@@ -3,6 +3,7 @@ from pathlib import Path
 import pytest
 
 from fractal_live.live.controls import BY_NAME, PATCH_KEYS, Controls
+from fractal_live.live.midi_map import TARGETS, Place
 from fractal_live.music.meter import Meter
 from fractal_live.music.plan import ATTRIBUTES
 from fractal_live.settings import (
@@ -38,6 +39,9 @@ def test_a_full_patch_is_read_as_it_is_written(tmp_path: Path) -> None:
         tempo_bpm = 96
         meter = "7/8"
         channel = 16
+        follow = "harmony"
+        respond = 2
+        listen_channel = 3
         osc_out = ["127.0.0.1:7000", "localhost:7001"]
         [controls]
         temperature = 0.8
@@ -47,6 +51,15 @@ def test_a_full_patch_is_read_as_it_is_written(tmp_path: Path) -> None:
         [plan]
         density = 8
         register = [50, 60.5]
+        [cc]
+        74 = "temperature"
+        "2:20" = "split_level/2"
+        [cc14]
+        1 = "latent/3"
+        [notes]
+        "10:36" = "trigger_bar"
+        [programs]
+        1 = "nocturne"
     """
     assert read_patch(written(tmp_path, text)) == Patch(
         title="Études",
@@ -65,13 +78,20 @@ def test_a_full_patch_is_read_as_it_is_written(tmp_path: Path) -> None:
             "chroma": (1.0, 0.0, 0.0, 0.0, 1.0, 0.0, 0.0, 1.0, 0.0, 0.0, 0.0, 0.0),
         },
         plan={"density": 8.0, "register": (50.0, 60.5)},
+        cc={Place(None, 74): TARGETS["temperature"], Place(1, 20): TARGETS["split_level/2"]},
+        cc14={Place(None, 1): TARGETS["latent/3"]},
+        notes={Place(9, 36): TARGETS["trigger_bar"]},
+        programs={0: "nocturne"},
+        follow="harmony",
+        respond=2,
+        listen_channel=3,
     )
 
 
 @pytest.mark.parametrize(
     ("text", "said"),
     [
-        ("titel = 'x'", "unknown key 'titel'; did you mean 'title'?; allowed: channel, checkpoint"),
+        ("titel = 'x'", "unknown key 'titel'; did you mean 'title'?; allowed: cc, cc14, channel, checkpoint"),
         ("title = 3", "title: is 3; allowed: a text in quotes"),
         ("title = ' '", "title: is ' '; allowed: a text in quotes"),
         ("sync = 'medi'", "sync: is 'medi'; did you mean 'midi'?; allowed: midi, internal, osc, link"),
@@ -99,6 +119,25 @@ def test_a_full_patch_is_read_as_it_is_written(tmp_path: Path) -> None:
         ("controls.latent_glide = 65", "controls.latent_glide: is 65; allowed: a whole number from 0 to 64"),
         ("plan.loudness = 0", "plan.loudness: is 0; allowed: a number from 1 to 127"),
         ("plan.volume = 0", "plan.volume: unknown key"),
+        ("cc.120 = 'temperature'", 'cc.120: allowed: a number from 0 to 119, or "channel:number" with a channel'),
+        ("cc.'17:1' = 'temperature'", "cc.17:1: allowed: a number from 0 to 119"),
+        ("cc.'1:' = 'temperature'", "cc.1:: allowed: a number"),
+        ("cc.1 = 'temprature'", "cc.1: is 'temprature'; did you mean 'temperature'?; allowed: temperature, cfg, "),
+        ("cc.1 = 'latent/16'", "latent/0 to latent/15"),
+        ("cc.1 = 'chord'", "cc.1: is 'chord'"),
+        ("cc.1 = 3", "cc.1: is 3; allowed: temperature"),
+        ("cc = 3", "cc: is 3; allowed: a table"),
+        ("cc.'01' = 'cfg'\ncc.1 = 'cfg'", "cc.1: is there twice, as 1"),
+        ("cc14.32 = 'cfg'", "cc14.32: allowed: a number from 0 to 31"),
+        ("cc14.1 = 'panic'", "cc14.1: is 'panic'"),
+        ("cc14.'2:1' = 'cfg'\ncc.'2:33' = 'top_p'", "cc.2:33: is a half of cc14.2:1; allowed: in one of the two"),
+        ("notes.36 = 'temperature'", "allowed: generate, reroll, panic, start, stop"),
+        ("notes.128 = 'panic'", "notes.128: allowed: a number from 0 to 127"),
+        ("programs.0 = 'nocturne'", "programs.0: allowed: a program number from 1 to 128"),
+        ("programs.1 = ''", "programs.1: is ''; allowed: a text in quotes"),
+        ("follow = 'harmonie'", "follow: is 'harmonie'; did you mean 'harmony'?; allowed: off, harmony, context"),
+        ("respond = 9", "respond: is 9; allowed: a whole number from 0 to 8"),
+        ("listen_channel = 17", "listen_channel: is 17; allowed: a whole number from 0 to 16"),
         ("a = ", "not valid TOML"),
         ("a = 1\na = 2", "not valid TOML"),
     ],

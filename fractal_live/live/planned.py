@@ -10,6 +10,7 @@ import numpy as np
 
 from fractal_live.live.horizon import Horizon
 from fractal_live.live.latent_path import Point
+from fractal_live.live.listening import Influence
 from fractal_live.live.scheduler import Programs
 from fractal_live.live.snapshot import ControlSnapshot
 from fractal_live.music.notes import Bar
@@ -23,13 +24,15 @@ NEVER_ASKED = -1
 @dataclass(frozen=True, slots=True)
 class Planned:
     """A bar as the model made it, before transposition and the like; `asked` is the request's number and `latent`
-    what the request's latent was (None: it had no influence); `is_begun` says that it has sounded, or sounds."""
+    what the request's latent was (None: it had no influence); `heard` is what it took from the performer's notes;
+    `is_begun` says that it has sounded, or sounds."""
 
     bar: Bar
     version: int
     asked: int
     fallback: Bar
     latent: Point | None = None
+    heard: Influence = None
     is_begun: bool = False
 
 

@@ -17,6 +17,7 @@ from fractal_live.live.dressing import PLAIN, Dress, Outfit, dressed
 from fractal_live.live.fallback import fallback_for
 from fractal_live.live.horizon import Horizon
 from fractal_live.live.latent_path import Point
+from fractal_live.live.listening import DEAF, REST, Hearing, Influence
 from fractal_live.live.loop import LONGEST_LOOP, Loop
 from fractal_live.live.planned import NEVER_ASKED, OPENING_BARS, Offer, Planned, density_at, past_of
 from fractal_live.live.snapshot import ControlSnapshot, generation_of, imagination_of
@@ -45,6 +46,7 @@ class Planner:
         self.margin_ns = MARGIN_NS  # before its line a bar must have arrived, or another is begun in its place
         self.position = -1
         self.is_rolling = False
+        self.hearing = DEAF  # what the performer plays; to be set before `rests` and `next_request`
         self.took_ns: deque[int] = deque(maxlen=64)
         self.in_flight: BarRequest | InfillRequest | None = None
         self.loop: Loop | None = None
@@ -58,6 +60,7 @@ class Planner:
         self._voiced: Bar | None = None  # the newest bar with notes that was begun
         self._rows, self._top_rows = Horizon(), Horizon()
         self._in_flight_is_top = False
+        self._in_flight_heard: Influence = None
         self._asked = 0
         self._version = 0
         self._stale_below = 0  # requests with a smaller number knew older controls
@@ -141,7 +144,7 @@ class Planner:
             rows.imagined(index, self._unscaled(reply.plan, index, rows), latent)
         self._version += 1
         fallback = self._fallback_after(index, reply.bar, bars, rows)
-        planned = Planned(reply.bar, self._version, request.version, fallback, latent)
+        planned = Planned(reply.bar, self._version, request.version, fallback, latent, self._in_flight_heard)
         if not is_top and index in bars:
             self._replaced[index] = bars[index]
         bars[index] = planned
@@ -241,6 +244,22 @@ class Planner:
 
     # What to do.
 
+    def rests(self) -> list[Offer]:
+        """Bars in which we listen and are silent, as far as they are not offered yet: they need no model."""
+        offers: list[Offer] = []
+        for index, is_top in self._bars_ahead():
+            bars = self._top if is_top else self._bars
+            planned = bars.get(index)
+            is_rest = self.hearing.is_call(index) and (is_top or self.loop is None)
+            if is_rest and (planned is None or self._is_stale(planned, is_top)):
+                bar = Bar(index, (), self.meter, self._tempo_bpm)
+                if planned is not None and not is_top:
+                    self._replaced[index] = planned
+                self._version += 1
+                bars[index] = Planned(bar, self._version, self._asked, self._fallback_after(index, bar), heard=REST)
+                offers.append(self._offer(bars[index]))
+        return offers
+
     def next_request(self, ns_to_next_bar: int | None) -> BarRequest | InfillRequest | None:
         """The bar to ask for now, None when all is ready or one is under way. `ns_to_next_bar` is the time left
         to the next bar line, None when the transport stands."""
@@ -258,6 +277,7 @@ class Planner:
         index, is_top = choice
         self._asked += 1
         self._in_flight_is_top = is_top
+        self._in_flight_heard = self._hearing_for(is_top).influence_on(index)
         self.in_flight = self._request(index, is_top)
         return self.in_flight
 
@@ -308,7 +328,7 @@ class Planner:
     def is_start_fresh(self) -> bool:
         """Whether the bar that a Start would begin with knows the present controls."""
         first = (self._top if self._has_played else self._bars).get(0)
-        return first is not None and (first.is_begun or not self._is_stale(first))
+        return first is not None and (first.is_begun or not self._is_stale(first, self._has_played))
 
     # Which bar next.
 
@@ -316,11 +336,20 @@ class Planner:
         """Bars to ask for, the most urgent first: (index, is it for the next Start)."""
         if not self._is_back_at_top:
             yield from ((index, False) for index in self._wishes_ahead(ns_to_next_bar))
+        for index, is_top in self._bars_ahead():
+            is_rest = self.hearing.is_call(index)
+            if is_top and not is_rest and (index not in self._top or self._is_stale(self._top[index], True)):
+                yield index, True
+
+    def _bars_ahead(self) -> Iterator[tuple[int, bool]]:
+        """The bars that are to be ready, those of the next Start last: (index, is it for the next Start)."""
+        if self._controls is None:
+            return
+        if not self._is_back_at_top:
+            yield from ((index, False) for index in range(self._first, self._first + self._controls.lead_bars))
         if not self.is_rolling and self._has_played:
-            assert self._controls is not None
             for index in OPENING_BARS[: self._controls.lead_bars]:
-                is_free = index <= self._played_to  # else the stage keeps the bar of a Continue in its place
-                if is_free and (index not in self._top or self._is_stale(self._top[index])):
+                if index <= self._played_to:  # else the stage keeps the bar of a Continue in its place
                     yield index, True
 
     def _wishes_ahead(self, ns_to_next_bar: int | None) -> Iterator[int]:
@@ -330,14 +359,15 @@ class Planner:
         if self.loop is not None:
             return
         first, expected = self._first, self.expected_ns
-        coming = range(first, first + self._controls.lead_bars)
+        coming = [index for index, is_top in self._bars_ahead() if not is_top and not self.hearing.is_call(index)]
         missing = [index for index in coming if index not in self._bars]
         stale = [index for index in coming if index in self._bars and self._is_stale(self._bars[index])]
         if ns_to_next_bar is not None:
             bar_ns = self._bar_ns
             stale = [index for index in stale if ns_to_next_bar + (index - first) * bar_ns >= expected]
             reachable = first - min(0, (ns_to_next_bar - self.usual_ns) // bar_ns)
-            if missing and missing[-1] < reachable and reachable not in self._bars:
+            is_wanted = reachable not in self._bars and not self.hearing.is_call(reachable)
+            if missing and missing[-1] < reachable and is_wanted:
                 missing.append(reachable)
             missing = [index for index in missing if index >= reachable]
             if stale and stale[0] == first and ns_to_next_bar < 3 * expected:
@@ -376,10 +406,21 @@ class Planner:
     def _has_played(self) -> bool:
         return self._played_to >= 0
 
-    def _is_stale(self, planned: Planned) -> bool:
+    def _is_stale(self, planned: Planned, is_top: bool = False) -> bool:
         if planned.is_begun:
             return False
+        influence = self._hearing_for(is_top).influence_on(planned.bar.index)
+        if planned.heard != influence and self.loop is None:
+            return True
+        return influence != REST and self._is_older(planned)
+
+    def _is_older(self, planned: Planned) -> bool:
+        """Whether it was asked for with other controls than the present ones."""
         return planned.asked < self._stale_below or planned.latent != self._influence_at(planned.bar.index)
+
+    def _hearing_for(self, is_top: bool) -> Hearing:
+        """In the next Start nothing has been heard yet."""
+        return self.hearing.unheard if is_top else self.hearing
 
     def _influence_at(self, index: int) -> Point | None:
         return None if self._controls is None else self._controls.influence_at(index)
@@ -437,7 +478,9 @@ class Planner:
         controls = self._controls
         assert controls is not None
         bars, rows = (self._top, self._top_rows) if is_top else (self._bars, self._rows)
-        given = controls.plan_from(index)
+        hearing, transpose = self._hearing_for(is_top), controls.dress.transpose
+        given = hearing.plan_of(index, controls.plan_from(index))
+        chroma = controls.chroma_of(index, self.meter)
         imagined = rows.known_from(index, controls.influence_at(index))
         plan = np.where(np.isnan(given), imagined, given)
         if controls.density_factor != 1 and not np.isnan(plan[0, DENSITY]):
@@ -447,13 +490,13 @@ class Planner:
             plan[:, COLUMN["tempo"]] = np.clip(round(self._tempo_bpm), 40, 200)
         return BarRequest(
             index,
-            self._past(bars, index),
+            hearing.past_of(self._past(bars, index), transpose),
             plan,
-            controls.chroma_of(index, self.meter),
+            hearing.chroma_of(index, transpose) if chroma is None else chroma,
             controls.latent_at(index),
             controls.latent_gain,
             self.meter,
-            self._thrift.spared(controls.sampling),
+            self._thrift.spared(hearing.sampling_of(index, controls.sampling)),
             controls.cycle_seed * SEED_STRIDE + controls.rerolls,
             self._asked,
             given,
@@ -484,6 +527,8 @@ class Planner:
         return self._fallback_for(index + 1, (*self._past(bars, index), bar), rows)
 
     def _fallback_for(self, index: int, past: tuple[Bar, ...], rows: Horizon) -> Bar:
+        if self.hearing.is_call(index):
+            return Bar(index, (), self.meter, self._tempo_bpm)
         if self._voiced is not None and not any(bar.notes for bar in past):
             past = (self._voiced, *past)
         return fallback_for(index, self.meter, past, density_at(index, rows, self._controls))
@@ -492,7 +537,7 @@ class Planner:
         """With the fallback that fits the plan now. A stale bar without notes, where silence is not wished any more,
         insures nothing: what would play if it were missing takes its place."""
         index = planned.bar.index
-        if not planned.bar.notes and self._is_stale(planned):
+        if not planned.bar.notes and self._is_stale(planned, bars is self._top):
             bar = self._fallback_for(index, self._past(bars, index), rows)
             if bar.notes:
                 self._version += 1

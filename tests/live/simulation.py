@@ -285,9 +285,10 @@ class SimulatedStage(SimulatedChild):
     def hear(self, *message: int) -> None:
         if not self.is_up:
             return
-        if message[0] != CLOCK:
+        if message[0] >= 0xF0 and message[0] != CLOCK:
             self._interrupted()
-        self.player.hear(bytes(message), self.evening.clock.now_ns)
+        if not self.player.hear(bytes(message), self.evening.clock.now_ns):
+            self.tell(pipes.ControlInput(bytes(message), self.evening.clock.now_ns))
         self._check_silence()
         self.play()
 
