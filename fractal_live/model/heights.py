@@ -33,7 +33,7 @@ class Heights:
 
     def leaning(self, bar: int, scores: FloatArray) -> FloatArray:
         """Scores of the next pitch (pitches, then the stop last) as they must be for what is owed to become less."""
-        if not np.isfinite(self._owed[bar]) or self._notes[bar] <= 0:
+        if not np.isfinite(self._owed[bar]) or self._notes[bar] <= 0 or np.isneginf(scores[:-1]).all():
             return scores
         off = self._owed[bar] / self._notes[bar] - self._asked[bar]
         lean = min(max(STRENGTH * off, -MOST_LEAN), MOST_LEAN)
@@ -45,4 +45,4 @@ class Heights:
 
 def _log_sum(scores: npt.NDArray[np.floating]) -> float:
     most = scores.max()
-    return float(most) if np.isinf(most) else float(most + np.log(np.exp(scores - most).sum()))
+    return float(most + np.log(np.exp(scores - most).sum()))

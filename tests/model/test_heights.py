@@ -54,6 +54,13 @@ def test_however_much_is_owed_the_lean_is_bounded(scores: np.ndarray) -> None:
     assert np.allclose(slope, MOST_LEAN, atol=1e-4) and STRENGTH * 127 > MOST_LEAN
 
 
+def test_where_no_pitch_is_free_there_is_nothing_to_lean(scores: np.ndarray) -> None:
+    scores[:-1] = -np.inf
+    heights = Heights(asked(60), np.array([9]))
+    heights.told(0, 30)
+    assert heights.leaning(0, scores) is scores
+
+
 def test_a_bar_that_has_all_its_notes_leans_no_more(scores: np.ndarray) -> None:
     heights = Heights(asked(60), np.array([1]))
     heights.told(0, 10)
