@@ -256,6 +256,7 @@ class Daemon:
             if offer is not None and isinstance(request, BarRequest):
                 self.recording.made(request, message)
                 self._send_offer(offer)
+            self._see_if_ready()
         elif isinstance(message, InfillReply):
             gap = self.planner.in_flight
             offers = self.planner.mended(message)
@@ -568,13 +569,17 @@ class Daemon:
         self.planner.hearing = listening.at(tick) if self.status.transport.is_rolling else listening.hearing
         for offer in self.planner.rests():
             self._send_offer(offer)
+        self._see_if_ready()
+
+    def _see_if_ready(self) -> None:
+        if self.is_ready or self.status.model is None:
+            return
+        if self.planner.lead_bars >= self.controls.snapshot.lead_bars:
+            self.is_ready = True
+            log.info("ready: the first %d bars wait at the port", self.planner.lead_bars)
 
     def _ask_for_next(self) -> None:
         self._listen()
-        lead_bars = self.planner.lead_bars
-        if not self.is_ready and self.status.model is not None and lead_bars >= self.controls.snapshot.lead_bars:
-            self.is_ready = True
-            log.info("ready: the first %d bars wait at the port", lead_bars)
         is_resting = time.monotonic() < self._model_rests_until_s
         if self.status.model is not None and not is_resting:
             request = self.planner.next_request(

@@ -147,6 +147,13 @@ class RunSettings:
                 "--send-clock (send_clock = true in the patch) with --sync midi: a clock is followed already; "
                 "allowed with --sync internal, osc and link, or --no-send-clock"
             )
+        for number, name in self.patch.programs.items():
+            own = [] if self.patch_folder is None else [self.patch_folder / name, self.patch_folder / f"{name}.toml"]
+            try:
+                if not any(path.is_file() for path in own):
+                    find_shipped("patches", name)
+            except SettingsError as error:
+                raise SettingsError(f"programs.{number + 1}: {error}") from error
 
 
 def read_patch(path: Path) -> Patch:

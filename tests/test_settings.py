@@ -9,6 +9,7 @@ from fractal_live.music.plan import ATTRIBUTES
 from fractal_live.settings import (
     Machine,
     Patch,
+    RunSettings,
     SettingsError,
     find_shipped,
     read_machine,
@@ -215,6 +216,20 @@ def test_a_users_own_file_wins_over_a_shipped_one(tmp_path: Path, monkeypatch: p
 def test_a_patch_that_is_nowhere_is_answered_with_the_nearest_name() -> None:
     with pytest.raises(SettingsError, match=r"noctrune: neither .* did you mean 'nocturne'\?; shipped patches: "):
         find_shipped("patches", "noctrune")
+
+
+def test_a_program_that_calls_a_patch_which_is_nowhere_is_refused_before_the_show(tmp_path: Path) -> None:
+    written(tmp_path, "")  # own.toml
+
+    def run(name: str, folder: Path | None) -> RunSettings:
+        patch = Patch(programs={4: name})
+        return RunSettings(patch, Machine(), tmp_path, "internal", 3, tmp_path, patch_folder=folder)
+
+    for name, folder in (("own", tmp_path), ("own.toml", tmp_path), ("nocturne", tmp_path), ("nocturne", None)):
+        assert run(name, folder).patch.programs == {4: name}
+    for name, folder in (("own", None), ("noctrune", tmp_path)):
+        with pytest.raises(SettingsError, match=rf"programs\.5: {name}: neither a file nor shipped"):
+            run(name, folder)
 
 
 def test_an_installed_package_keeps_its_files_inside_and_ignores_strangers_beside_it(tmp_path: Path) -> None:

@@ -3,21 +3,26 @@ decisions between a simulated stage and a simulated model."""
 
 from __future__ import annotations
 
+import asyncio
+import random
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
 import numpy as np
+import pytest
 
-from fractal_live.live.listening import ANSWER_ECHO
+from fractal_live.live.listening import ANSWER_ECHO, FOLLOWS
 from fractal_live.live.midi_map import BUTTONS, Place
+from fractal_live.live.reenactment import reenacted
 from fractal_live.live.scheduler import BegunBar
 from fractal_live.music.meter import FOUR_FOUR
 from fractal_live.music.notes import Bar
 from fractal_live.music.plan import COLUMN
 from fractal_live.music.request import BarRequest
+from fractal_live.recorded_set import compared, read_set
 from fractal_live.settings import Patch
-from tests.live.evening import answer
+from tests.live.evening import Fake, answer
 from tests.live.simulation import MS, Evening, simulated
 
 BAR = FOUR_FOUR.ticks_per_bar
@@ -62,8 +67,8 @@ class Duet(Evening):
 
 
 @contextmanager
-def duet(folder: Path, **patch: object) -> Iterator[Duet]:
-    with simulated(folder, Duet, patch=Patch(**patch)) as evening:  # type: ignore[arg-type]
+def duet(folder: Path, seed: int = 1, **patch: object) -> Iterator[Duet]:
+    with simulated(folder, Duet, seed=seed, patch=Patch(**patch)) as evening:  # type: ignore[arg-type]
         assert isinstance(evening, Duet)
         yield evening
 
@@ -224,6 +229,50 @@ def test_a_loop_goes_round_through_the_calls_too_and_then_they_are_silent_again(
         evening.until(16 * BAR)
         assert [not begun.bar.notes for begun in evening.bars[12:16]] == [True, False] * 2
         assert not any(begun.is_fallback for begun in evening.bars)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_whatever_happens_the_calls_are_silent(tmp_path: Path, seed: int) -> None:
+    """Keys, stops, starts, other controls, new cycles and a dying model, at any moment; the ear at the port judges the
+    notes themselves."""
+    respond, rng = seed % 3 + 1, random.Random(seed)
+    with duet(tmp_path, respond=respond, follow=FOLLOWS[seed % 3], seed=seed, plan={"density": 8.0}) as evening:
+        evening.until(100)
+        down: set[int] = set()
+        for _ in range(300):
+            evening.advance(rng.randint(1, 800) * MS)
+            kind = rng.random()
+            assert evening.stage is not None
+            if kind < 0.75:
+                pitch = rng.randint(40, 44)
+                evening.stage.hear(0x80 if pitch in down else 0x90, pitch, 80)
+                down ^= {pitch}
+            elif kind < 0.9:
+                address = rng.choice(
+                    ("param/temperature", "param/echo", "param/transpose", "plan/density", "param/lead_bars")
+                )
+                evening.osc(address, rng.uniform(1, 6))
+            elif kind < 0.93:
+                evening.osc(rng.choice(("generate", "reroll")))
+            elif kind < 0.97:
+                evening.osc("transport/stop")
+                evening.advance(rng.randint(1, 3000) * MS)
+                evening.osc(rng.choice(("transport/start", "transport/continue")))
+            elif kind < 0.98:
+                evening.osc("transport/start")
+            elif evening.daemon.model.child is not None:
+                evening.daemon.model.child.process.kill()
+        heard = [(begun.bar.index // respond % 2 == 0, bool(begun.bar.notes)) for begun in evening.bars]
+        assert len(heard) > 40
+        assert {has_notes for is_call, has_notes in heard if is_call} == {False}
+        answers = [has_notes for is_call, has_notes in heard if not is_call]
+        assert sum(answers) > 0.9 * len(answers)
+        evening.osc("transport/stop")
+        evening.seconds(1)
+        assert asyncio.run(evening.daemon.recording.close())
+        played = read_set(evening.settings.record)
+        again = compared(played, list(reenacted(played.script, Fake())))
+        assert again.first_other is None and again.same == again.bars, "with what was heard it can be played again"
 
 
 def test_a_model_that_dies_leaves_the_calls_as_they_are(tmp_path: Path) -> None:
