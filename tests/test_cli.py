@@ -153,7 +153,7 @@ def test_two_bars_at_our_own_tempo_are_recorded_whole(live_checkpoint: Path, tmp
     options = "run --bars 2 --sync internal --midi-api none --no-dashboard --seed 3 --tempo 240 --record out.mid"
     done = program(*options.split(), "--osc-port", str(free_udp_port()), folder=tmp_path)
     assert done.returncode == 0, done.stderr
-    conductor, notes = (timed(track) for track in mido.MidiFile(tmp_path / "out.mid").tracks)
+    conductor, notes, _ = (timed(track) for track in mido.MidiFile(tmp_path / "out.mid").tracks)
     assert [events[-1][0] for events in (conductor, notes)] == [2 * 1920, 2 * 1920]
     assert {"set_tempo", "time_signature"} <= {message.type for tick, message in conductor if tick == 0}
     is_open: set[int] = set()

@@ -35,7 +35,7 @@ class Draws(Protocol):
 @dataclass(frozen=True, slots=True)
 class Task:
     """model: has `losses(batch)` and a `config` with `as_dict()`; collate: samples to a batch, a dataclass
-    or dict of tensors; finish: what the averaged model still learns when the run is over;
+    or dict of tensors; finish: what the averaged model still learns when a run of so many steps is over;
     write: averaged model, path of the checkpoint and the training record to a file."""
 
     model: nn.Module
@@ -45,7 +45,7 @@ class Task:
     songs: int
     objective: Objective = field(default_factory=Objective)
     data_note: str = "MIDI files."
-    finish: Callable[[Any], None] | None = None
+    finish: Callable[[Any, int], None] | None = None
 
 
 def fractal_task(
@@ -67,14 +67,15 @@ def fractal_task(
         log.info("latent: %s", ", ".join(f"{name} {value:.3f}" for name, value in found.items()))
     model.latent.requires_grad_(False)
 
-    def finish(averaged: Fractal) -> None:
-        first, last = fit_sketch(averaged, dataset, sketch_steps, seed)
+    def finish(averaged: Fractal, trained: int) -> None:
+        """No part of it is longer than the run was."""
+        first, last = fit_sketch(averaged, dataset, min(sketch_steps, trained), seed)
         log.info("sketch: plan %.3f nats per cell, then %.3f", first, last)
         if return_steps:
-            first, last = fit_returns(averaged, dataset, return_steps, seed)
+            first, last = fit_returns(averaged, dataset, min(return_steps, trained), seed)
             log.info("returns: plan %.3f nats per cell, then %.3f", first, last)
         if copy_steps:
-            first, last = fit_copies(averaged, dataset, copy_steps, seed)
+            first, last = fit_copies(averaged, dataset, min(copy_steps, trained), seed)
             log.info("copies: %.3f nats per half bar, then %.3f", first, last)
 
     return Task(model, dataset, collate, checkpoint.save, len(dataset.songs), finish=finish)

@@ -150,21 +150,3 @@ def test_leaving_in_the_middle_of_a_bar_closes_every_note(tmp_path: Path, how: s
         time.sleep(0.1)  # what the server still carries
         listener.close()
     assert not open_notes(list(listener.heard))
-
-
-def test_a_killed_daemon_leaves_nothing_sounding(tmp_path: Path) -> None:
-    """The stage notices that the daemon is gone and closes the notes by itself."""
-    import signal
-
-    with (
-        jack_server(f"fractal-kill-{os.getpid()}"),
-        instrument(tmp_path, "--sync", "internal", "--seed", "4", "--tempo", "140") as running,
-    ):
-        listener = Listener(the_port("output", "fractal-live"))
-        wait_for(lambda: len(note_ons(list(listener.heard))) > 20, 90, "music")
-        running.ask(signal.SIGKILL)
-        running.process.wait(5)
-        wait_for(lambda: not open_notes(list(listener.heard)), 3, "the notes to be closed")
-        wait_for(lambda: not any("fractal-live" in port for port in jack_midi_ports("output")), 5, "the stage to leave")
-        listener.close()
-    assert not open_notes(list(listener.heard))
