@@ -60,6 +60,8 @@ def test_at_least_eight_ship_and_each_says_how_it_sounds() -> None:
     for name in NAMES:
         first = find_shipped("patches", name).read_text(encoding="utf-8").splitlines()[0]
         assert first.startswith("# ") and len(first) > 40, f"{name} begins with what it is"
+        readme = (Path(__file__).parents[1] / "README.md").read_text(encoding="utf-8")
+        assert f"| `{name}` | {first.removeprefix('# ')} |" in readme
 
 
 @pytest.mark.parametrize("name", NAMES)
