@@ -46,8 +46,9 @@ from fractal_live.ports.osc_query import open_osc_query
 from fractal_live.processes import free_mb
 from fractal_live.recording import Recording
 from fractal_live.reporter import Reporter
-from fractal_live.settings import Patch, RunSettings, SettingsError
+from fractal_live.settings import Patch, RunSettings
 from fractal_live.status import Status
+from fractal_live.toml_values import SettingsError
 
 log = logging.getLogger(__name__)
 

@@ -13,7 +13,8 @@ from fractal_live.music.meter import Meter
 from fractal_live.music.midifile import write_score
 from fractal_live.music.notes import Bar, Note, Score
 from fractal_live.patch_rack import PatchRack
-from fractal_live.settings import Patch, SettingsError, read_patch
+from fractal_live.settings import Patch, read_patch
+from fractal_live.toml_values import SettingsError
 from tests.live.simulation import MS, Evening, simulated
 
 NOTE_ON, PROGRAM_CHANGE = 0x90, 0xC0
