@@ -15,20 +15,10 @@ from rich.table import Table
 
 from fractal_live import __version__, bench_cli, replay, studio
 from fractal_live.replay import soundfont_to_hear
-from fractal_live.settings import (
-    DEVICES,
-    MIDI_APIS,
-    SYNCS,
-    Machine,
-    Patch,
-    RunSettings,
-    SettingsError,
-    find_shipped,
-    read_machine,
-    read_patch,
-    shipped_names,
-)
+from fractal_live.settings import DEVICES, MIDI_APIS, SYNCS, Machine, Patch, RunSettings, read_machine, read_patch
+from fractal_live.shipped_files import find_shipped, shipped_names
 from fractal_live.terminal import HIGHEST_SEED, checkpoint_path, err, fail, one_of, out
+from fractal_live.toml_values import SettingsError
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, pretty_exceptions_enable=False, help=__doc__)
 

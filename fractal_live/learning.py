@@ -17,8 +17,10 @@ from fractal_live.live.midi_learn import Learned, Learner
 from fractal_live.live.midi_map import TARGETS, Target, allowed_names
 from fractal_live.ports.midi_in import open_input
 from fractal_live.ports.midi_system import REMEDY, PortError
-from fractal_live.settings import Machine, SettingsError, find_shipped, read_patch, shipped_folder
+from fractal_live.settings import Machine, read_patch
+from fractal_live.shipped_files import find_shipped, shipped_folder
 from fractal_live.terminal import err
+from fractal_live.toml_values import SettingsError
 
 PATCH_PREFIX = "patch/"
 LOOK_S = 0.05

@@ -10,7 +10,9 @@ import numpy as np
 from fractal_live.music.harmony import Chroma, chroma_of_bar
 from fractal_live.music.midifile import MidiFileError, read_score
 from fractal_live.music.plan import PlanTable, measure
-from fractal_live.settings import Patch, SettingsError, find_shipped, read_patch
+from fractal_live.settings import Patch, read_patch
+from fractal_live.shipped_files import find_shipped
+from fractal_live.toml_values import SettingsError
 
 
 class PatchRack:

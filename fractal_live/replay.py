@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from fractal_live.settings import DEVICES, MIDI_APIS, Machine, SettingsError, find_shipped, read_machine
+from fractal_live.settings import DEVICES, MIDI_APIS, Machine, read_machine
+from fractal_live.shipped_files import find_shipped
 from fractal_live.terminal import checkpoint_path, err, fail, one_of, out
+from fractal_live.toml_values import SettingsError
 
 if TYPE_CHECKING:
     from fractal_live.live.provenance import ModelBegan

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import time
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 
 from fractal_live.ports.osc_out import OscOut, Peer
 from fractal_live.status import Status
@@ -47,3 +48,23 @@ class Reporter:
         log.warning("%s", text)
         receivers = self._osc_out.subscribed_by(mistaken) if mistaken is not None else ()
         self._osc_out.send("/fractal/out/error", text, to=receivers or None)
+
+    def refused(self, kind: str, text: str, peer: Peer | None) -> None:
+        """Something came in that is no OSC, or that we failed to obey."""
+        self.tell(f"OSC: {text}", f"OSC {kind}", peer)
+
+    def trouble(self, text: str, is_fatal: bool) -> None:
+        """What a child says went wrong. Before it is ready it will leave, and this is the reason given then."""
+        if is_fatal:
+            self._status.errors.append(text)
+        else:
+            self.tell(text)
+
+    @contextlib.contextmanager
+    def carrying_on(self, what: str) -> Iterator[None]:
+        """A mistake of ours in one turn of a task is shown and logged; the show goes on with the next turn."""
+        try:
+            yield
+        except Exception as error:
+            log.exception("%s failed", what)
+            self.tell(f"{what} failed: {type(error).__name__}: {error}")

@@ -22,7 +22,8 @@ BARS_SHOWN = 4
 @dataclass(slots=True)
 class Status:
     """The newest word of each. `stage` and `model` are None until that process is ready; `errors` has the newest
-    last; `title` is the patch's; `peers` are the others in the Link session."""
+    last; `title` is the patch's; `peers` are the others in the Link session; `is_ready`: the first bars wait at the
+    port."""
 
     transport: TransportState
     health: StageHealth = field(default_factory=lambda: StageHealth(0, 0, 0, 0, 0, 0, 0))
@@ -32,6 +33,7 @@ class Status:
     last_osc: str = ""
     peers: int = 0
     title: str = ""
+    is_ready: bool = False
 
     def ns_to_next_bar(self, meter: Meter, now_ns: int) -> int | None:
         """The time left to the next bar line; None while nothing rolls."""

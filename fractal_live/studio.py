@@ -15,8 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 from rich.table import Table
 
-from fractal_live.settings import DEVICES, SettingsError, read_table
+from fractal_live.settings import DEVICES
 from fractal_live.terminal import HIGHEST_SEED, checkpoint_path, err, fail, one_of, out
+from fractal_live.toml_values import SettingsError, read_table
 
 if TYPE_CHECKING:
     from fractal_live.music.meter import Meter

@@ -8,7 +8,8 @@ from typing import NoReturn
 import typer
 from rich.console import Console
 
-from fractal_live.settings import SettingsError, find_shipped
+from fractal_live.shipped_files import find_shipped
+from fractal_live.toml_values import SettingsError
 
 out = Console()
 err = Console(stderr=True)

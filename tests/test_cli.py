@@ -13,7 +13,7 @@ from fractal_live import __version__
 from fractal_live.cli import app
 from fractal_live.live.controls import table_markdown
 from fractal_live.music.midifile import read_score
-from fractal_live.settings import shipped_names
+from fractal_live.shipped_files import shipped_names
 from tests.instrument import free_udp_port
 
 ROOT = Path(__file__).parent.parent

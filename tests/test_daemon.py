@@ -35,13 +35,19 @@ def state(is_rolling: bool, tick: int) -> pipes.TransportState:
     return pipes.TransportState(is_rolling, tick, 120.0, True, time.monotonic_ns())
 
 
+def obey(daemon: Daemon, address: str, *values: float) -> None:
+    """A message by itself."""
+    daemon.performer.obey(address, values, PEER, time.monotonic_ns())
+    daemon.performer.plan_for_moved(time.monotonic_ns())
+
+
 def test_a_position_that_is_set_while_it_stands_leaves_no_hole_in_the_recording(daemon: Daemon) -> None:
     """A click far ahead in the DAW's timeline was once recorded as so many bars of silence."""
 
     async def evening() -> None:
         for tick in (0, 40 * BAR):
             daemon._on_stage(state(False, tick))
-            daemon._on_osc("/fractal/generate", [99.0 + tick], ("127.0.0.1", 9))
+            obey(daemon, "/fractal/generate", 99.0 + tick)
             daemon._on_stage(state(True, tick))
             daemon._on_stage(pipes.Sounded(tick, b"\x90\x3c\x40"))
             daemon._on_stage(pipes.Sounded(tick + 480, b"\x80\x3c\x00"))
@@ -57,12 +63,12 @@ def test_a_hundred_values_of_a_burst_are_planned_for_once_and_before_what_is_don
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned: list[float] = []
-    monkeypatch.setattr("fractal_live.daemon.REPLAN_S", 0.0)
+    monkeypatch.setattr("fractal_live.performer.REPLAN_NS", 0)
     monkeypatch.setattr(
         daemon.planner, "controls_changed", lambda snapshot: planned.append(snapshot.sampling.temperature) or []
     )
-    monkeypatch.setattr(daemon, "_act", lambda outcome, peer: planned.append(-1))
-    osc = OscIn(daemon._obey_osc, KEEP, daemon._on_refusal, after_burst=daemon._after_burst)
+    monkeypatch.setattr(daemon.performer, "_act", lambda outcome, peer: planned.append(-1))
+    osc = OscIn(daemon._obey_osc, KEEP, daemon.reporter.refused, after_burst=daemon._after_burst)
     values = [message("/fractal/param/temperature", 1 + number / 100) for number in range(1, 51)]
     values += [message(f"/fractal/latent/level0/{number}", 1.0) for number in range(16)]
     osc.receive(bundle(*values, message("/fractal/transport/start"), message("/fractal/param/temperature", 0.5)), PEER)
@@ -75,17 +81,17 @@ def test_what_moves_in_every_frame_is_planned_for_some_twenty_times_a_second_and
     daemon: Daemon, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     planned: list[float] = []
-    now_s = time.monotonic()
-    monkeypatch.setattr("fractal_live.daemon.time.monotonic", lambda: now_s)
+    now_ns = time.monotonic_ns()
+    monkeypatch.setattr("fractal_live.daemon.time.monotonic_ns", lambda: now_ns)
     monkeypatch.setattr(
         daemon.planner, "controls_changed", lambda snapshot: planned.append(snapshot.sampling.temperature) or []
     )
-    osc = OscIn(daemon._obey_osc, KEEP, daemon._on_refusal, after_burst=daemon._after_burst)
+    osc = OscIn(daemon._obey_osc, KEEP, daemon.reporter.refused, after_burst=daemon._after_burst)
     for frame in range(60):
         osc.receive(message("/fractal/param/temperature", 1 + frame / 100), PEER)
-        now_s += 1 / 60
+        now_ns += 10**9 // 60
     assert len(planned) == 20 and planned[0] == pytest.approx(1.01), "the first move at once"
-    now_s += 1
+    now_ns += 10**9
     daemon._after_burst()
     daemon._after_burst()
     assert planned[20:] == [pytest.approx(1.59)]
@@ -139,13 +145,13 @@ def test_a_mistake_in_one_turn_of_the_planning_is_shown_and_the_next_turn_comes(
 ) -> None:
     turns: list[int] = []
 
-    def stumble() -> None:
+    def stumble(now_ns: int) -> None:
         turns.append(1)
         if len(turns) == 3:
             daemon._end()
         raise ZeroDivisionError("in the middle of the show")
 
-    monkeypatch.setattr(daemon, "_ask_for_next", stumble)
+    monkeypatch.setattr(daemon.model_side, "ask_for_next", stumble)
     asyncio.run(daemon._play())
     assert len(turns) == 3
     assert list(daemon.status.errors) == ["planning failed: ZeroDivisionError: in the middle of the show"]
@@ -170,22 +176,21 @@ def test_tempo_start_and_stop_go_out_to_the_link_session_and_a_held_plan_tempo_o
         Patch(plan={"tempo": 90.0}), Machine(), tmp_path / "none", "link", 3, tmp_path / "set.mid", sends_clock=True
     )
     daemon, session = Daemon(settings), Session()
-    daemon.link = LinkLeader(LinkSession(session, shares_start_stop=True), FOUR_FOUR)
-    performer = ("127.0.0.1", 9)
-    daemon._follow_plan_tempo()
+    link = daemon.live_set.link = LinkLeader(LinkSession(session, shares_start_stop=True), FOUR_FOUR)
+    daemon.transport_control.follow_plan_tempo()
     assert session.tempo == 120.0  # who joins takes the session's tempo
-    daemon._on_osc("/fractal/transport/tempo", [101.0], performer)
+    obey(daemon, "/fractal/transport/tempo", 101.0)
     assert session.tempo == 101.0
-    daemon._on_osc("/fractal/plan/tempo", [80.0], performer)
+    obey(daemon, "/fractal/plan/tempo", 80.0)
     assert session.tempo == 80.0
     session.tempo = 140.0  # somebody else
-    daemon._follow_plan_tempo()
+    daemon.transport_control.follow_plan_tempo()
     assert session.tempo == 140.0
-    daemon._on_osc("/fractal/transport/start", [], performer)
+    obey(daemon, "/fractal/transport/start")
     assert session.playing
-    assert not daemon._link_state(daemon.link).is_playing, "there is nothing to play yet"
-    daemon.is_ready = True
-    assert daemon._link_state(daemon.link).is_playing
-    daemon._on_osc("/fractal/transport/stop", [], performer)
+    assert not daemon.transport_control.link_state(link).is_playing, "there is nothing to play yet"
+    daemon.status.is_ready = True
+    assert daemon.transport_control.link_state(link).is_playing
+    obey(daemon, "/fractal/transport/stop")
     assert not session.playing
     daemon.osc_out.close()

@@ -9,7 +9,9 @@ import pytest
 from fractal_live.learning import own_patch, target_named, write_learned
 from fractal_live.live.midi_learn import Learned
 from fractal_live.live.midi_map import TARGETS, Place
-from fractal_live.settings import SettingsError, find_shipped, read_patch
+from fractal_live.settings import read_patch
+from fractal_live.shipped_files import find_shipped
+from fractal_live.toml_values import SettingsError
 
 MINE = """# my set
 title = "Mine"   # shown above

@@ -15,7 +15,8 @@ from fractal_live.music.notes import Bar
 from fractal_live.music.plan import ATTRIBUTES, COLUMN, measure
 from fractal_live.music.request import BarRequest
 from fractal_live.music.scales import SCALE_NAMES, SCALES
-from fractal_live.settings import Patch, find_shipped, read_patch, shipped_names
+from fractal_live.settings import Patch, read_patch
+from fractal_live.shipped_files import find_shipped, shipped_names
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(180)]
 

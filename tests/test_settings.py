@@ -6,17 +6,9 @@ from fractal_live.live.controls import BY_NAME, PATCH_KEYS, Controls
 from fractal_live.live.midi_map import TARGETS, Place
 from fractal_live.music.meter import Meter
 from fractal_live.music.plan import ATTRIBUTES
-from fractal_live.settings import (
-    Machine,
-    Patch,
-    RunSettings,
-    SettingsError,
-    find_shipped,
-    read_machine,
-    read_patch,
-    shipped_folder,
-    shipped_names,
-)
+from fractal_live.settings import Machine, Patch, RunSettings, read_machine, read_patch
+from fractal_live.shipped_files import find_shipped, shipped_folder, shipped_names
+from fractal_live.toml_values import SettingsError
 
 
 def written(folder: Path, text: str) -> Path:

@@ -32,7 +32,8 @@ def test_an_installed_copy_finds_what_ships_inside_it(tmp_path: Path) -> None:
     for path in SHIPPED:
         assert f"fractal_live/shipped/{path}" in names
     ask = (
-        "from fractal_live.settings import find_shipped, read_patch\n"
+        "from fractal_live.settings import read_patch\n"
+        "from fractal_live.shipped_files import find_shipped\n"
         "patch = read_patch(find_shipped('patches', 'plain'))\n"
         "print(find_shipped('checkpoints', patch.checkpoint), find_shipped('config', 'machine'))"
     )

@@ -24,8 +24,8 @@ from fractal_live.baselines.door import open_engine
 from fractal_live.bench.companion import Companion, companion
 from fractal_live.bench.figures import shown, spread
 from fractal_live.bench.machine import cpu_pressure
-from fractal_live.daemon import MODEL_ENTRY, MODEL_START_S
 from fractal_live.live.planner import MARGIN_NS
+from fractal_live.model_side import MODEL_ENTRY, MODEL_START_S
 from fractal_live.music.notes import Bar
 from fractal_live.music.plan import ATTRIBUTES, PLAN_BARS, unknown_plan
 from fractal_live.music.request import LATENT_DIMS, BarReply, BarRequest, ModelReady, ModelSetup, Sampling

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from fractal_live.bench.companion import BenchError
-from fractal_live.daemon import MODEL_ENTRY, MODEL_START_S
+from fractal_live.model_side import MODEL_ENTRY, MODEL_START_S
 from fractal_live.music.notes import Bar
 from fractal_live.music.request import BarReply, BarRequest, ModelFault, ModelReady, ModelSetup
 from fractal_live.processes import Child

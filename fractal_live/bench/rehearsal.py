@@ -79,7 +79,7 @@ async def _tell(daemon: Daemon, connection: Connection) -> None:
 def _glimpse(daemon: Daemon) -> Glimpse:
     status = daemon.status
     return Glimpse(
-        is_ready=daemon.is_ready,
+        is_ready=status.is_ready,
         is_rolling=status.transport.is_rolling,
         model_pid=_pid(daemon.model),
         stage_pid=_pid(daemon.stage),

@@ -25,10 +25,12 @@ from fractal_live.bench.figures import Spread, median_spread, ratio, shown, spre
 from fractal_live.bench.generation import Generation
 from fractal_live.bench.machine import cpu_pressure
 from fractal_live.bench.rivals import ASYNCIO_ENTRY, ISOBAR_ENTRY, Play, Played, RivalReady, RivalSetup
-from fractal_live.daemon import MODEL_START_S, PING_S, STAGE_ENTRY, STAGE_START_S
+from fractal_live.daemon import PING_S
 from fractal_live.live.telemetry import lateness_of
+from fractal_live.model_side import MODEL_START_S
 from fractal_live.music.request import ModelSetup
 from fractal_live.ports import pipes
+from fractal_live.stage_side import STAGE_ENTRY, STAGE_START_S
 
 LEAD_BARS = 4
 ANSWER_S = 30.0

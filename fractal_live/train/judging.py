@@ -11,7 +11,7 @@ from rich.progress import Progress
 from fractal_live.baselines.event_transformer import EventTransformer
 from fractal_live.baselines.likelihood import bits_of_crops
 from fractal_live.music.request import Generator
-from fractal_live.settings import shipped_folder
+from fractal_live.shipped_files import shipped_folder
 from fractal_live.train.comparison import comparable_bits
 from fractal_live.train.event_dataset import comparable_crops, crop_tokens
 from fractal_live.train.judges.anchors import Anchors, build, held_out, load, save, splits_of

@@ -607,22 +607,19 @@ class Evening:
         self._turn()
 
     def _turn(self) -> None:
-        daemon = self.daemon
-        if daemon._wakes.is_set():
-            daemon._wakes.clear()
-            daemon._start_when_ready()
-            daemon._watch_children()
-            daemon._ask_for_next()
-            daemon._insure()
+        wakes = self.daemon.live_set.wakes
+        if wakes.is_set():
+            wakes.clear()
+            self.daemon._turn()
 
     def _pump(self) -> None:
-        self.daemon._wakes.set()
+        self.daemon.live_set.wakes.set()
         self._turn()
         self.later(250 * MS, self._pump)
 
     def _ping(self) -> None:
         """Rarer than in truth."""
-        self.daemon._ping_model()
+        self.daemon.model_side.ping()
         self.later(SECOND, self._ping)
 
     def advance(self, ns: int) -> None:
@@ -672,13 +669,15 @@ class Evening:
     # The performer.
 
     def osc(self, address: str, *arguments: object) -> None:
-        self.daemon._on_osc(f"/fractal/{address}", arguments, ("127.0.0.1", 9))
+        performer, now_ns = self.daemon.performer, self.clock.now_ns
+        performer.obey(f"/fractal/{address}", arguments, ("127.0.0.1", 9), now_ns)
+        performer.plan_for_moved(now_ns)
         self._turn()
 
     def shown(self, height: int = 40) -> str:
         """The dashboard as it is now."""
         daemon = self.daemon
-        frame = daemon.status.frame(daemon.settings, daemon.planner, daemon.controls, daemon.osc_in)
+        frame = daemon.status.frame(daemon.settings, daemon.planner, daemon.controls, daemon.live_set.osc_in)
         return render(frame, 120, height).plain
 
 

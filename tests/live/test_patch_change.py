@@ -13,7 +13,8 @@ from fractal_live.music.meter import Meter
 from fractal_live.music.midifile import write_score
 from fractal_live.music.notes import Bar, Note, Score
 from fractal_live.patch_rack import PatchRack
-from fractal_live.settings import Patch, SettingsError, read_patch
+from fractal_live.settings import Patch, read_patch
+from fractal_live.toml_values import SettingsError
 from tests.live.simulation import MS, Evening, simulated
 
 NOTE_ON, PROGRAM_CHANGE = 0x90, 0xC0
@@ -48,7 +49,7 @@ def test_at_the_next_line_the_other_patch_sounds_on_its_channels_with_its_progra
     with simulated(tmp_path, sync="internal") as evening:
         playing(evening, 6.5)
         daemon = evening.daemon
-        daemon._wear(read_patch(tmp_path / "other.toml"))
+        daemon.repertoire.wear(read_patch(tmp_path / "other.toml"))
         evening.seconds(8)
         heard = [message for _, message in evening.ear.heard]
         line = next(place for place, message in enumerate(heard) if message[0] & 0xF0 == PROGRAM_CHANGE)
@@ -73,7 +74,7 @@ def test_a_score_is_followed_bar_by_bar_and_then_let_go(tmp_path: Path) -> None:
     with simulated(tmp_path, sync="internal") as evening:
         playing(evening, 6.2)
         rack = PatchRack(Patch(), tmp_path)
-        evening.daemon._follow("song", *asyncio.run(rack.score("song")))
+        evening.daemon.repertoire.follow("song", *asyncio.run(rack.score("song")))
         first = evening.daemon.planner.position + 1
         evening.seconds(12)
         sounded = [len(bar.notes) for bar in evening.daemon.planner.bars_from(first, 4)]

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from fractal_live import daemon
+from fractal_live import model_side
 from tests.live.simulation import MS, Evening, SimulatedModel, simulated
 
 
@@ -49,7 +49,7 @@ def test_a_spare_that_dies_is_replaced_and_nobody_hears_of_it(tmp_path: Path) ->
 
 
 def test_where_memory_is_short_there_is_no_spare(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(daemon, "free_mb", lambda: daemon.SPARE_ROOM_MB / 2)
+    monkeypatch.setattr(model_side, "free_mb", lambda: model_side.SPARE_ROOM_MB / 2)
     with simulated(tmp_path) as evening:
         playing(evening)
         assert evening.daemon.model.spare is None

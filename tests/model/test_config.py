@@ -27,7 +27,7 @@ from fractal_live.model.fractal import Fractal
 from fractal_live.model.unfold import unfold_bar, unfold_piece
 from fractal_live.music.plan import COLUMN
 from fractal_live.music.request import BarRequest, Sampling
-from fractal_live.settings import read_table
+from fractal_live.toml_values import read_table
 from tests.model.material import dense
 from tests.model.tiny import CONFIGS, shape
 
