@@ -48,7 +48,11 @@ class Watched(Evening):
         bar, planner = begun.bar, self.daemon.planner
         self.note_quiet()
         if not begun.is_fallback:
-            known = (planner._bars.get(bar.index), planner._replaced.get(bar.index), planner._top.get(bar.index))
+            known = (
+                planner._under_way.bars.get(bar.index),
+                planner._under_way.replaced.get(bar.index),
+                planner._top.bars.get(bar.index),
+            )
             assert begun.version in {planned.version for planned in known if planned is not None}, "an old bar"
         if bar.notes:
             self.has_played = True
