@@ -24,7 +24,9 @@ from fractal_live.music.request import BarRequest
 from fractal_live.recorded_set import compared, read_set
 from fractal_live.settings import Machine, Patch
 from tests.live.evening import Fake
-from tests.live.simulation import HOUR, MS, SECOND, Evening, Leader, footprint, simulated
+from tests.live.simulated_leader import Leader
+from tests.live.simulated_port import MS, SECOND
+from tests.live.simulation import HOUR, Evening, footprint, simulated
 
 DENSITY = COLUMN["density"]
 SILENT = 0.5  # onsets per bar: below this a plan says silence
