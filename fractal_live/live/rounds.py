@@ -25,7 +25,6 @@ class Rounds:
     def freeze(self, under_way: PlannedSet, count: int) -> list[Offer]:
         """The last `count` bars (1 to 32; as many as there are) play again and again from the next on; 0: no
         longer."""
-        before = self._circumstances.loop
         if count == 0:
             self._circumstances.loop = None
             under_way.ask_all_anew()
@@ -33,7 +32,7 @@ class Rounds:
         run = under_way.last_bars(self._playhead.played_to, min(count, LONGEST_LOOP))
         if not run:
             return []
-        self._circumstances.loop = Loop(run, self._playhead.first, None if before is None else before.gap)
+        self._circumstances.loop = Loop(run, self._playhead.first)
         return self.go_round(under_way)
 
     def mend(self, under_way: PlannedSet, low: int, high: int) -> list[Offer]:
