@@ -10,10 +10,8 @@ import io
 import math
 import re
 import threading
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from itertools import groupby
-from operator import itemgetter
 from types import TracebackType
 
 import numpy as np
@@ -24,15 +22,13 @@ from rich.text import Text
 from fractal_live.live.controls import BY_NAME, CONTROLS
 from fractal_live.live.snapshot import ControlSnapshot
 from fractal_live.music.meter import FOUR_FOUR, PPQN, TICKS_PER_STEP, Meter
-from fractal_live.music.notes import Bar, Note
+from fractal_live.music.notes import Bar
 from fractal_live.music.plan import ATTRIBUTES, PLAN_BARS, PlanTable
+from fractal_live.piano_roll import piano_roll
 
 UPDATES_PER_SECOND = 8
 SPARKS = "▁▂▃▄▅▆▇█"
 UNKNOWN = "-"
-PITCH_NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
-NARROWEST_SPAN = 24
-"""Pitches the piano roll shows at least, so that a lone note does not fill it."""
 ERRORS_SHOWN = 2
 CLOSE_S = 0.5
 
@@ -100,7 +96,7 @@ def _lines(state: DashboardState, width: int, height: int) -> list[Text]:
         *_errors(state.errors),
     ]
     room = height - len(above) - len(below)
-    return above + piano_roll(state, width, max(0, room)) + below
+    return above + _piano_roll(state, width, max(0, room)) + below
 
 
 def _title(state: DashboardState) -> Text:
@@ -158,76 +154,9 @@ def spark(value: float, low: float, high: float) -> str:
     return SPARKS[min(int(share * len(SPARKS)), len(SPARKS) - 1)]
 
 
-def piano_roll(state: DashboardState, width: int, rows: int) -> list[Text]:
-    """The bars as block characters, a column per sixteenth and two pitches' bands per row; what plays
-    now is green, what comes is cyan, the playhead is a bright column."""
-    label = 5
-    columns = max(0, width - label)
-    cells, marks = _cells(state.bars, columns)
-    low, high = _pitch_span([note for bar in state.bars for note in bar.notes])
-    bands = rows * 2
-    filled: dict[tuple[int, int], bool] = {}
-    for first, last, pitch in cells:
-        band = (pitch - low) * bands // (high - low + 1) if bands else 0
-        for column in range(first, last):
-            filled[(band, column)] = filled.get((band, column), False) or column == first
-    playing_end = state.bars[0].meter.steps_per_bar if state.bars else 0
-    playhead = _playhead(state)
-    lines = []
-    for row in range(rows):
-        top = bands - 1 - 2 * row
-        name = _pitch_name(high) if row == 0 else _pitch_name(low) if row == rows - 1 else ""
-        line = _line((f"{name:>4} ", "dim"))
-        blocks = []
-        for column in range(columns):
-            upper, lower = filled.get((top, column)), filled.get((top - 1, column))
-            block = " ▄▀█"[(2 if upper is not None else 0) + (1 if lower is not None else 0)]
-            colour = "green" if column < playing_end else "cyan"
-            style = f"bold {colour}" if upper or lower else f"dim {colour}"
-            if column in marks and block == " ":
-                block, style = "│", "dim"
-            blocks.append((f"{style} on grey37" if column == playhead else style, block))
-        for style, run in groupby(blocks, key=itemgetter(0)):
-            line.append("".join(block for _, block in run), style)
-        lines.append(line)
-    return lines
-
-
-def _cells(bars: Sequence[Bar], columns: int) -> tuple[list[tuple[int, int, int]], set[int]]:
-    """(first column, column after the last, pitch) of every note that fits, and the bar lines' columns.
-    A bar line takes a column of its own, so a note across it is drawn over it."""
-    cells = []
-    marks = set()
-    start = 0
-    for bar in bars:
-        if start >= columns:
-            break
-        for note in bar.notes:
-            first = start + note.onset_tick // TICKS_PER_STEP
-            steps = max(1, min(note.duration_ticks // TICKS_PER_STEP, columns))
-            cells.append((first, min(first + steps, columns), note.pitch))
-        start += bar.meter.steps_per_bar
-        marks.add(start)
-        start += 1
-    return cells, marks
-
-
-def _playhead(state: DashboardState) -> int:
-    if not state.bars or not state.is_rolling:
-        return -1
-    return state.meter.bar_at(state.tick)[1] // TICKS_PER_STEP
-
-
-def _pitch_span(notes: Iterable[Note]) -> tuple[int, int]:
-    pitches = [note.pitch for note in notes] or [60]
-    low, high = min(pitches), max(pitches)
-    missing = max(0, NARROWEST_SPAN - (high - low))
-    low = max(0, low - missing // 2)
-    return low, min(127, max(high, low + NARROWEST_SPAN))
-
-
-def _pitch_name(pitch: int) -> str:
-    return f"{PITCH_NAMES[pitch % 12]}{pitch // 12 - 1}"
+def _piano_roll(state: DashboardState, width: int, rows: int) -> list[Text]:
+    playhead = state.meter.bar_at(state.tick)[1] // TICKS_PER_STEP if state.bars and state.is_rolling else None
+    return piano_roll(state.bars, playhead, width, rows)
 
 
 def _health(state: DashboardState) -> list[Text]:

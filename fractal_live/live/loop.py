@@ -13,10 +13,12 @@ LONGEST_LOOP = 32
 
 @dataclass(frozen=True, slots=True)
 class Loop:
-    """`bars` (1 to 32), as they were made, play again from bar `first` on, round and round."""
+    """`bars` (1 to 32), as they were made, play again from bar `first` on, round and round. `gap`: the first and the
+    last of them, counted from 1, that are to be made anew."""
 
     bars: tuple[Bar, ...]
     first: int
+    gap: tuple[int, int] | None = None
 
     def bar_at(self, index: int) -> Bar:
         """What plays in a bar; before `first` too, where the position was moved back."""

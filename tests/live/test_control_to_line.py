@@ -9,7 +9,8 @@ import pytest
 from fractal_live.bench.bar import control_to_bar_line_ms
 from fractal_live.live.scheduler import BegunBar
 from fractal_live.music.meter import FOUR_FOUR
-from tests.live.simulation import MS, Evening, simulated
+from tests.live.simulated_port import MS
+from tests.live.simulation import Evening, simulated
 
 BAR_NS = 2_000 * MS  # at 120 bpm
 FADER_NS = 1_000 * MS // 60

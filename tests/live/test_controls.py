@@ -6,8 +6,9 @@ from dataclasses import replace
 import numpy as np
 import pytest
 
+from fractal_live.live.buttons import HELD_NS
 from fractal_live.live.control_table import BY_ADDRESS, BY_NAME, CONTROLS, PATCH_KEYS
-from fractal_live.live.controls import HELD_NS, Controls, Outcome
+from fractal_live.live.controls import Controls, Outcome
 from fractal_live.live.dressing import Dress
 from fractal_live.live.snapshot import GivenCurve
 from fractal_live.music.meter import FOUR_FOUR

@@ -24,7 +24,9 @@ from fractal_live.music.request import BarRequest
 from fractal_live.recorded_set import compared, read_set
 from fractal_live.settings import Machine, Patch
 from tests.live.evening import Fake
-from tests.live.simulation import HOUR, MS, SECOND, Evening, Leader, footprint, simulated
+from tests.live.simulated_leader import Leader
+from tests.live.simulated_port import MS, SECOND
+from tests.live.simulation import HOUR, Evening, footprint, simulated
 
 DENSITY = COLUMN["density"]
 SILENT = 0.5  # onsets per bar: below this a plan says silence
@@ -48,7 +50,11 @@ class Watched(Evening):
         bar, planner = begun.bar, self.daemon.planner
         self.note_quiet()
         if not begun.is_fallback:
-            known = (planner._bars.get(bar.index), planner._replaced.get(bar.index), planner._top.get(bar.index))
+            known = (
+                planner._under_way.bars.get(bar.index),
+                planner._under_way.replaced.get(bar.index),
+                planner._top.bars.get(bar.index),
+            )
             assert begun.version in {planned.version for planned in known if planned is not None}, "an old bar"
         if bar.notes:
             self.has_played = True

@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from fractal_live.live.scheduler import BegunBar
-from tests.live.simulation import MS, Evening, simulated
+from tests.live.simulated_port import MS
+from tests.live.simulation import Evening, simulated
 
 
 class Listening(Evening):

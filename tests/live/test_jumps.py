@@ -5,7 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 from fractal_live.live.scheduler import BegunBar
-from tests.live.simulation import MS, Evening, Leader, simulated
+from tests.live.simulated_leader import Leader
+from tests.live.simulated_port import MS
+from tests.live.simulation import Evening, simulated
 
 
 class Listening(Evening):
@@ -42,7 +44,7 @@ def test_after_a_jump_back_no_bar_from_before_it_is_played(tmp_path: Path) -> No
     meanwhile they sounded, in the key that had been left bars ago."""
     with simulated(tmp_path, Listening, sync="midi") as evening:
         leader = led_to(evening, 9)
-        ready = evening.daemon.planner._version
+        ready = evening.daemon.planner._offering.version
         evening.model = lambda request: "never"
         jump(leader, 5)
         evening.seconds(16)
@@ -55,7 +57,7 @@ def test_after_a_start_while_it_rolls_no_bar_of_the_last_set_is_played(tmp_path:
     """But for its opening, which is kept for this."""
     with simulated(tmp_path, Listening, sync="midi") as evening:
         leader = led_to(evening, 9)
-        ready = evening.daemon.planner._version
+        ready = evening.daemon.planner._offering.version
         evening.model = lambda request: "never"
         leader.start()
         evening.seconds(26)
@@ -76,7 +78,7 @@ def test_a_bar_asked_for_before_a_jump_is_not_taken_for_one_of_its_place(tmp_pat
         late = evening.daemon.planner.in_flight.index
         jump(leader, 4)
         evening.advance(400 * MS)
-        assert late not in evening.daemon.planner._bars
+        assert late not in evening.daemon.planner._under_way.bars
         evening.seconds(16)
         assert evening.counts["fallbacks"] <= 2
 
@@ -84,10 +86,10 @@ def test_a_bar_asked_for_before_a_jump_is_not_taken_for_one_of_its_place(tmp_pat
 def test_a_jump_to_a_bar_that_is_ready_plays_it_and_knows_it(tmp_path: Path) -> None:
     with simulated(tmp_path, Listening, sync="midi") as evening:
         leader = led_to(evening, 9)
-        ready = evening.daemon.planner._bars[11]
+        ready = evening.daemon.planner._under_way.bars[11]
         jump(leader, 11)
         evening.seconds(5)
         begun = next(begun for begun in evening.begun if begun.bar.index == 11)
         assert (begun.version, begun.is_fallback) == (ready.version, False)
-        assert evening.daemon.planner._bars[11].bar == ready.bar
+        assert evening.daemon.planner._under_way.bars[11].bar == ready.bar
         assert evening.counts["fallbacks"] == 0

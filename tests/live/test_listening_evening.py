@@ -23,7 +23,8 @@ from fractal_live.music.request import BarRequest
 from fractal_live.recorded_set import compared, read_set
 from fractal_live.settings import Patch
 from tests.live.evening import Fake, answer
-from tests.live.simulation import MS, Evening, simulated
+from tests.live.simulated_port import MS
+from tests.live.simulation import Evening, simulated
 
 BAR = FOUR_FOUR.ticks_per_bar
 Played = tuple[int, int, int]  # first tick, last tick, pitch

@@ -77,6 +77,17 @@ def test_a_gap_that_the_loop_does_not_have_is_refused_and_it_goes_on() -> None:
     assert evening.gaps == []
 
 
+def test_a_gap_that_was_not_asked_for_yet_goes_with_its_loop() -> None:
+    """It was asked of the next loop, which may have no such bars: then asking raised."""
+    evening = playing(8.5)
+    evening.freeze(8)
+    evening.mend(5, 8)
+    evening.freeze(2)
+    evening.bars(2)
+    assert evening.gaps == []
+    assert notes_of(evening, 9, 10) == notes_of(evening, 7, 8)
+
+
 def test_before_anything_was_played_there_is_nothing_to_freeze() -> None:
     evening = Set()
     evening.freeze(4)

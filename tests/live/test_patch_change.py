@@ -15,7 +15,8 @@ from fractal_live.music.notes import Bar, Note, Score
 from fractal_live.patch_rack import PatchRack
 from fractal_live.settings import Patch, read_patch
 from fractal_live.toml_values import SettingsError
-from tests.live.simulation import MS, Evening, simulated
+from tests.live.simulated_port import MS
+from tests.live.simulation import Evening, simulated
 
 NOTE_ON, PROGRAM_CHANGE = 0x90, 0xC0
 BASS = """

@@ -21,7 +21,8 @@ from fractal_live.model.checkpoint import save
 from fractal_live.music.notes import Bar
 from fractal_live.music.request import BarReply, BarRequest, InfillRequest
 from fractal_live.recorded_set import RecordedSet, compared, read_set, write_again
-from tests.live.simulation import MS, Evening, simulated
+from tests.live.simulated_port import MS
+from tests.live.simulation import Evening, simulated
 from tests.model.tiny import lively
 
 pytestmark = pytest.mark.slow
@@ -92,7 +93,7 @@ def played(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Played]:
         return replace(engine.bar(request), took_ns=took_ns)
 
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr("tests.live.simulation.answer", answer)
+        patched.setattr("tests.live.simulated_children.answer", answer)
         with simulated(folder, Told, seed=4) as evening:
             perform(evening, random.Random(8))
             assert asyncio.run(evening.daemon.recording.close())

@@ -7,7 +7,9 @@ from pathlib import Path
 import pytest
 
 from fractal_live import model_side
-from tests.live.simulation import MS, Evening, SimulatedModel, simulated
+from tests.live.simulated_children import SimulatedModel
+from tests.live.simulated_port import MS
+from tests.live.simulation import Evening, simulated
 
 
 def model_of(evening: Evening) -> SimulatedModel:

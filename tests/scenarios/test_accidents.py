@@ -34,7 +34,9 @@ from fractal_live.music.request import ModelFault, ModelSetup
 from fractal_live.settings import Machine, Patch, RunSettings
 from tests.instrument import ROOT, Instrument, instrument, jack_midi_ports, wait_for
 from tests.jack import Listener, jack_server
-from tests.live.simulation import MS, SECOND, Evening, Leader, simulated
+from tests.live.simulated_leader import Leader
+from tests.live.simulated_port import MS, SECOND
+from tests.live.simulation import Evening, simulated
 
 pytestmark = [pytest.mark.ports, pytest.mark.slow, pytest.mark.timeout(240)]
 
