@@ -28,7 +28,7 @@ class LiveSet:
         patch = settings.patch
         self.settings = settings
         self.wakes = asyncio.Event()
-        self.controls = Controls(patch.controls, patch.plan, settings.seed)
+        self.controls = Controls(patch.controls, patch.plan, settings.seed, patch.points)
         self.planner = Planner(patch.meter, settings.sync != "internal", patch.outfit)
         self.planner.controls_changed(self.controls.snapshot)
         self.hands = MidiHands(patch.midi_map)

@@ -8,11 +8,14 @@ from collections.abc import Mapping
 from typing import Any
 
 from fractal_live import toml_values as toml
+from fractal_live.live.control_table import SLOTS
 from fractal_live.live.controls import BY_NAME, PATCH_KEYS, Control, ControlValue, named_value
 from fractal_live.live.dressing import MOST_SPLITS, ROLES, Split
+from fractal_live.live.latent_path import Point
 from fractal_live.live.midi_map import HIGHEST_PROGRAM, Place, Target, allowed_names, place_named
 from fractal_live.music.meter import Meter
 from fractal_live.music.plan import ATTRIBUTES
+from fractal_live.music.request import LATENT_DIMS
 from fractal_live.music.scales import chord_chroma
 
 
@@ -105,6 +108,23 @@ def programs(table: Any) -> dict[int, str]:
             found[int(key) - 1] = toml.text(name)
         except toml.WrongValue as wrong:
             raise toml.WrongValue(str(wrong), f".{key}") from wrong
+    return found
+
+
+def points(table: Any) -> dict[int, Point]:
+    """Points of the latent by the number of their slot."""
+    latent = BY_NAME["latent"]
+    found: dict[int, Point] = {}
+    for key, value in toml.table(table).items():
+        if not key.isdecimal() or int(key) >= SLOTS:
+            raise toml.WrongValue(f"allowed: a slot from 0 to {SLOTS - 1}", f".{key}")
+        if not isinstance(value, list) or not 1 <= len(value) <= LATENT_DIMS:
+            raise toml.WrongValue(f"is {value!r}; allowed: a list of 1 to {LATENT_DIMS} numbers", f".{key}")
+        try:
+            point = [float(toml.number(latent.low, latent.high)(number)) for number in value]
+        except toml.WrongValue as wrong:
+            raise toml.WrongValue(str(wrong), f".{key}") from wrong
+        found[int(key)] = (*point, *[0.0] * (LATENT_DIMS - len(point)))
     return found
 
 

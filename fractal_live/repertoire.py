@@ -36,7 +36,7 @@ class Repertoire:
         live.status.title = patch.title
         live.hands = MidiHands(patch.midi_map)
         live.listening.change(patch.follow, patch.respond, patch.listen_channel)
-        live.controls.take_patch(patch.controls, patch.plan)
+        live.controls.take_patch(patch.controls, patch.plan, patch.points)
         self._stage.offer(live.planner.outfit_changed(patch.outfit))
         self._stage.controls_moved()
         for host, port in patch.osc_out:

@@ -14,6 +14,7 @@ from fractal_live import patch_values as values
 from fractal_live import toml_values as toml
 from fractal_live.live.controls import ControlValue
 from fractal_live.live.dressing import Outfit, Split
+from fractal_live.live.latent_path import Point
 from fractal_live.live.listening import FOLLOWS, MOST_BARS_OF_A_CALL
 from fractal_live.live.midi_map import (
     BUTTONS,
@@ -41,7 +42,8 @@ class Patch:
     """What a performer prepares. `checkpoint` is a path or the name of a shipped one. `controls` are
     defaults by control name, `plan` held values by attribute (one number holds, several are a curve over
     the first bars); both fit `Controls(values, plan)`. `channel` is 0 to 15 and `program` 0 to 127, as MIDI has them
-    (the file counts both from 1); `splits` are parts with channels of their own. `sync` is midi, internal, osc or
+    (the file counts both from 1); `splits` are parts with channels of their own. `points`
+    are what the latent's slots hold. `sync` is midi, internal, osc or
     link. `send_clock`: others follow us (not behind a MIDI clock). `link_start_stop`: a Link session's playing and
     stopping are ours. `osc_out` are receivers (host, port). `osc_time_tags`: OSC bundles dated up to a
     quarter of a second ahead are obeyed at their time. `cc`, `cc14`, `notes` and `programs` are what comes in over MIDI
@@ -62,6 +64,7 @@ class Patch:
     osc_time_tags: bool = False
     controls: Mapping[str, ControlValue] = field(default_factory=dict)
     plan: Mapping[str, ControlValue] = field(default_factory=dict)
+    points: Mapping[int, Point] = field(default_factory=dict)
     cc: Mapping[Place, Target] = field(default_factory=dict)
     cc14: Mapping[Place, Target] = field(default_factory=dict)
     notes: Mapping[Place, Target] = field(default_factory=dict)
@@ -157,6 +160,7 @@ def read_patch(path: Path) -> Patch:
         "osc_time_tags": toml.yes_or_no,
         "controls": values.control_values,
         "plan": values.plan_values,
+        "points": values.points,
         "cc": values.places(TARGETS, HIGHEST_CC),
         "cc14": values.places({name: target for name, target in TARGETS.items() if not target.is_button}, HIGHEST_MSB),
         "notes": values.places(BUTTONS, HIGHEST),

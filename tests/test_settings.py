@@ -196,6 +196,17 @@ def test_the_shipped_patch_mentions_every_key_there_is() -> None:
     assert [name for name in names if f"{name} = " not in text and f"[{name}]" not in text] == []
 
 
+def test_points_fill_the_slots_that_recall_goes_to(tmp_path: Path) -> None:
+    patch = read_patch(written(tmp_path, "[points]\n3 = [0.5, -1]\n0 = [2]"))
+    assert patch.points == {3: (0.5, -1.0, *[0.0] * 14), 0: (2.0, *[0.0] * 15)}
+    controls = Controls(patch.controls, patch.plan, 1, patch.points)
+    controls.apply("/fractal/latent/recall", [3])
+    assert controls.snapshot.latent == patch.points[3]
+    for text, said in (("16 = [1]", "a slot from 0 to 15"), ("1 = 2", "a list of 1 to 16"), ("1 = [9]", "-4 to 4")):
+        with pytest.raises(SettingsError, match=said):
+            read_patch(written(tmp_path, f"[points]\n{text}"))
+
+
 def test_a_users_own_file_wins_over_a_shipped_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     own = written(tmp_path, "title = 'own'")
     assert find_shipped("patches", str(own)) == own

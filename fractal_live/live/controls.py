@@ -75,12 +75,14 @@ class Controls:
         values: Mapping[str, ControlValue] | None = None,
         plan: Mapping[str, ControlValue] | None = None,
         seed: int = 0,
+        points: Mapping[int, Point] | None = None,
     ) -> None:
-        """`values` are a patch's defaults by control name, `plan` held values by attribute name. All
-        fresh seeds follow from `seed`. Raises ValueError for what the table does not allow."""
+        """`values` are a patch's defaults by control name, `plan` held values by attribute name, `points` what the
+        latent's slots hold. All fresh seeds follow from `seed`. Raises ValueError for what the table does not allow."""
         self.accepted = 0
         self.refused = 0
         self._state = ControlState(seed)
+        self._state.slots.update(points or {})
         self._ranges = ControlRanges()
         self._buttons = Buttons()
         self._nearest = NearestAddress()
@@ -212,12 +214,19 @@ class Controls:
             return Outcome(("rerolls",), "reroll")
         return Outcome(action=control.name, argument=argument, error=error)
 
-    def take_patch(self, values: Mapping[str, ControlValue], plan: Mapping[str, ControlValue]) -> None:
-        """Every control as another patch has it, and what that does not name at its default; the cycle goes on.
+    def take_patch(
+        self,
+        values: Mapping[str, ControlValue],
+        plan: Mapping[str, ControlValue],
+        points: Mapping[int, Point] | None = None,
+    ) -> None:
+        """Every control as another patch has it, and what that does not name at its default; the cycle goes on, and so
+        do points that were stored in slots that the patch leaves alone.
         Curves begin at the coming bar, and the latent is glided to if the patch names a glide. Raises ValueError for
         what the table does not allow."""
         before = self._state.back_to_defaults()
         self._take_defaults(values, plan)
+        self._state.slots.update(points or {})
         self._state.glide_from(before)
 
     def follow(self, plan: PlanTable, chroma: Chroma) -> None:
