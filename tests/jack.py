@@ -14,6 +14,8 @@ from typing import Any
 import pytest
 import rtmidi
 
+from fractal_live.ports.midi_in import set_lasting_callback
+
 PERIOD_FRAMES = 512  # shorter ones lose MIDI on a server without real-time priority
 START_S = 10.0
 
@@ -120,7 +122,7 @@ class Listener:
         self.heard: list[tuple[int, bytes]] = []
         self._client: Any = rtmidi.MidiIn(rtmidi.API_UNIX_JACK, name="test-listener")
         self._client.ignore_types(sysex=True, timing=False, active_sense=True)
-        self._client.set_callback(self._on_message)
+        set_lasting_callback(self._client, self._on_message)
         self._client.open_port(self._client.get_ports().index(port))
 
     def _on_message(self, message: tuple[list[int], float], data: object = None) -> None:

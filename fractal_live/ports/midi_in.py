@@ -6,6 +6,7 @@ The driver's thread stamps, hands over and wakes; nothing is decided here.
 from __future__ import annotations
 
 import contextlib
+import gc
 import time
 from collections import deque
 from collections.abc import Callable
@@ -101,7 +102,7 @@ def open_input(
     client = new_input(api, f"{port_name}-in")
     try:
         client.ignore_types(sysex=True, timing=False, active_sense=True)
-        client.set_callback(midi_in.on_message)
+        set_lasting_callback(client, midi_in.on_message)
         title = port_title(api, port_name, "input")
         if clock_port is not None:
             ports = client.get_ports()
@@ -118,3 +119,14 @@ def open_input(
             client.delete()
         raise trouble if isinstance(trouble, PortError) else PortError(f"MIDI input {port_name}: {trouble}") from None
     return midi_in
+
+
+_LASTING: list[object] = []
+
+
+def set_lasting_callback(client: Any, callback: Callable[..., None]) -> None:
+    """As RtMidi's `set_callback`, for good. Cancelling a callback frees the tuple that holds it, which the driver's
+    thread may be about to read while it waits for the interpreter lock: a crash of the whole process, and not where it
+    was caused. So the tuple lives on; a port costs some bytes each time it is opened."""
+    client.set_callback(callback)
+    _LASTING.extend(held for held in gc.get_referents(client) if isinstance(held, tuple) and callback in held)

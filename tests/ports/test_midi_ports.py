@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import gc
+import os
 import time
 from collections.abc import Iterator
 
@@ -9,7 +11,7 @@ import pytest
 import rtmidi
 
 from fractal_live.ports import jack_client, midi_system
-from fractal_live.ports.midi_in import MidiIn, open_input
+from fractal_live.ports.midi_in import MidiIn, open_input, set_lasting_callback
 from fractal_live.ports.midi_out import NoPort, open_output
 from fractal_live.ports.midi_system import PortError, choose_api, find_port
 from tests import jack
@@ -55,6 +57,25 @@ def test_without_a_midi_system_messages_are_counted_and_the_remedy_is_said(monke
 def test_none_opens_nothing_and_advises_nothing() -> None:
     output = open_output("fractal-live", "none")
     assert (output.name, output.advice) == ("", "")
+    output.close()
+
+
+@needs_jack
+def test_what_holds_a_callback_outlives_its_cancelling_because_the_driver_may_still_read_it() -> None:
+    """RtMidi frees it, and the driver's thread, waiting for the interpreter lock, once crashed the process with it."""
+
+    def heard(message: object, data: object = None) -> None: ...
+
+    def holders() -> int:
+        return sum(isinstance(held, tuple) for held in gc.get_referrers(heard))
+
+    with jack.jack_server(f"fractal-lasting-{os.getpid()}"):
+        client = rtmidi.MidiIn(rtmidi.API_UNIX_JACK, name="lasting")
+        set_lasting_callback(client, heard)
+        assert holders() == 1
+        client.cancel_callback()
+        assert holders() == 1
+        client.delete()
 
 
 @pytest.mark.parametrize("system", ["output", "input"])
@@ -98,7 +119,7 @@ def test_what_is_sent_arrives_whole_and_in_order_even_just_before_closing(server
 def test_an_existing_port_is_opened_by_part_of_its_name(server: str) -> None:
     synth = MidiIn(lambda: None)
     client = rtmidi.MidiIn(rtmidi.API_UNIX_JACK, name="Soft Synth")
-    client.set_callback(synth.on_message)
+    set_lasting_callback(client, synth.on_message)
     client.open_virtual_port("midi")
     synth.listen(client, "Soft Synth:midi")
     output = open_output("fractal-live", "jack", connect="soft")

@@ -17,6 +17,7 @@ from pythonosc.osc_message_builder import OscMessageBuilder
 
 from fractal_live.music.notes import Bar, Note
 from fractal_live.ports import jack_client, pipes
+from fractal_live.ports.midi_in import set_lasting_callback
 from tests import jack
 from tests.instrument import Instrument, instrument, jack_midi_ports, wait_for
 from tests.scenarios.test_stage import Daemon, offs, ons, sixteenths
@@ -239,7 +240,7 @@ class Synth:
         self.messages: list[bytes] = []
         self._client = rtmidi.MidiIn(rtmidi.API_UNIX_JACK, name="Soft Synth")
         self._client.ignore_types(timing=False)
-        self._client.set_callback(lambda message, data=None: self.messages.append(bytes(message[0])))
+        set_lasting_callback(self._client, lambda message, data=None: self.messages.append(bytes(message[0])))
         self._client.open_virtual_port("midi")
 
     def close(self) -> None:
