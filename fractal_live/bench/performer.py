@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 
 from fractal_live.live.controls import CONTROLS, Control
+from fractal_live.live.dressing import MOST_SPLITS
 from fractal_live.music.request import LATENT_DIMS
 
 Message = tuple[str, tuple[float, ...]]
@@ -21,7 +22,11 @@ class Performer:
 
     def __init__(self, seed: int) -> None:
         self._rng = random.Random(seed)
-        self._movable = [control for control in CONTROLS if control.group != "action" and control.kind != "slots"]
+        self._movable = [
+            control
+            for control in CONTROLS
+            if control.group != "action" and control.kind != "slots" and control.name != "chord"
+        ]
 
     def tempo(self) -> float:
         return round(self._rng.uniform(*TEMPOS_BPM), 1)
@@ -34,7 +39,8 @@ class Performer:
         control = rng.choice(self._movable)
         if control.group in ("plan", "harmony") and rng.random() < RELEASE_SHARE:
             return control.address, ()
-        return control.address.replace("<i>", str(rng.randrange(LATENT_DIMS))), self._values(control)
+        place = rng.randint(1, MOST_SPLITS) if control.group == "split" else rng.randrange(LATENT_DIMS)
+        return control.address.replace("<i>", str(place)), self._values(control)
 
     def _values(self, control: Control) -> tuple[float, ...]:
         rng, low = self._rng, control.low
@@ -44,6 +50,6 @@ class Performer:
             return (self.tempo(),)
         if control.kind != "floats":
             value = rng.uniform(low, control.high)
-            return (float(round(value)) if control.kind == "int" else value,)
+            return (float(round(value)) if control.kind in ("int", "text") else value,)
         groups = rng.choice((1, 1, min(8, control.most_values // control.group_of)))
         return tuple(rng.uniform(low, control.high) for _ in range(groups * control.group_of))
