@@ -38,7 +38,7 @@ class DashboardState:
     """Everything that is shown; None means not known yet. `tick` is the transport's position, `peers` are the others
     in a Link session. `plan` is (32, 6) from the playing bar on, `given` marks by numbers what of it the performer
     holds (NaN elsewhere). `bars` are the playing one and those that come, in order. `errors`: newest last.
-    `is_spared`: the model is slower than the music and asked for less."""
+    `loop_bars`: so many go round (0: none). `is_spared`: the model is slower than the music and asked for less."""
 
     title: str = ""
     sync: str = "midi"
@@ -53,6 +53,7 @@ class DashboardState:
     bars: tuple[Bar, ...] = ()
     controls: ControlSnapshot | None = None
     lead_bars: int | None = None
+    loop_bars: int = 0
     generation_ms: float | None = None
     lateness_p50_ns: int | None = None
     lateness_p99_ns: int | None = None
@@ -159,6 +160,16 @@ def _piano_roll(state: DashboardState, width: int, rows: int) -> list[Text]:
     return piano_roll(state.bars, playhead, width, rows)
 
 
+def _withheld(state: DashboardState) -> str:
+    """Why something does not change, or is not heard: forgotten, it looks like a fault."""
+    said = [f"loop of {state.loop_bars} bars"] if state.loop_bars else []
+    if state.controls is not None:
+        for name, splits in (("muted", state.controls.dress.muted), ("solo", state.controls.dress.soloed)):
+            if splits:
+                said.append(f"{name} {' '.join(str(split + 1) for split in sorted(splits))}")
+    return "".join(f"   {text}" for text in said)
+
+
 def _health(state: DashboardState) -> list[Text]:
     wanted = UNKNOWN if state.controls is None else str(state.controls.lead_bars)
     lead = UNKNOWN if state.lead_bars is None else str(state.lead_bars)
@@ -173,6 +184,7 @@ def _health(state: DashboardState) -> list[Text]:
             (str(state.underruns), "bold red" if state.underruns else "green"),
             ("   sounding ", "dim"),
             str(state.sounding),
+            (_withheld(state), "bold yellow"),
         ),
         _line(
             (" lateness ", "dim"),

@@ -74,6 +74,7 @@ class Status:
             bars=planner.bars_from(playing, BARS_SHOWN),
             controls=controls.snapshot,
             lead_bars=planner.lead_bars,
+            loop_bars=0 if planner.loop is None else len(planner.loop.bars),
             generation_ms=planner.took_ns[-1] / 1e6 if planner.took_ns else None,
             lateness_p50_ns=health.lateness_p50_ns,
             lateness_p99_ns=health.lateness_p99_ns,

@@ -252,3 +252,13 @@ def test_the_picture_is_valid_and_needs_nothing_from_outside() -> None:
     ElementTree.fromstring(svg)
     assert "font-face" not in svg and "url(http" not in svg
     assert svg == svg_of(playing())
+
+
+def test_a_loop_and_silenced_parts_are_seen_before_they_are_forgotten() -> None:
+    controls = Controls()
+    controls.apply("/fractal/split/2/mute", [1])
+    controls.apply("/fractal/split/1/solo", [1])
+    shown = render(DashboardState(loop_bars=4, controls=controls.snapshot), 120, 40).plain
+    assert "loop of 4 bars   muted 2   solo 1" in shown
+    plain = render(DashboardState(controls=Controls().snapshot), 120, 40).plain
+    assert "loop of" not in plain and "muted" not in plain
