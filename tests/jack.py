@@ -100,8 +100,8 @@ def _may_be_realtime() -> bool:
 
 
 def _cannot(why: str) -> NoReturn:
-    """A server that is installed but does not start is a reason to skip, unless it was promised: then skipping would hide
-    every test of the ports."""
+    """A server that is installed but does not start is a reason to skip, unless it was promised: then skipping would
+    hide every test of the ports."""
     if os.environ.get("FRACTAL_LIVE_NEEDS_JACK"):
         pytest.fail(f"{why}, but FRACTAL_LIVE_NEEDS_JACK is set")
     pytest.skip(why)
