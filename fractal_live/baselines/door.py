@@ -29,6 +29,7 @@ from fractal_live.music.request import (
     ModelPing,
     ModelReady,
     ModelSetup,
+    Withdrawn,
 )
 
 NICENESS = 10
@@ -46,7 +47,8 @@ def open_engine(path: Path, device: str = "auto") -> Any:
 
 def main(connection: Connection) -> None:
     """The model process: ModelSetup (a spare one waits for it), then ModelReady, then a BarReply, InfillReply or
-    ModelFault per request and a ModelPing per ModelPing, until the pipe closes. Leaves Ctrl-C to the daemon."""
+    ModelFault per request (none for a bar that a newer request overtook) and a ModelPing per ModelPing, until the pipe
+    closes. Leaves Ctrl-C to the daemon."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     if hasattr(os, "nice"):
         os.nice(NICENESS)
@@ -61,7 +63,9 @@ def main(connection: Connection) -> None:
             return
         while (request := daemon.next_request()) is not None:
             try:
-                daemon.send(_answer(engine, request))
+                daemon.send(_answer(engine, request, daemon))
+            except Withdrawn:
+                continue
             except torch.OutOfMemoryError as error:
                 if setup.device == "cpu":
                     raise
@@ -77,20 +81,22 @@ def main(connection: Connection) -> None:
         return
 
 
-def _answer(engine: Any, request: BarRequest | InfillRequest) -> BarReply | InfillReply:
+def _answer(engine: Any, request: BarRequest | InfillRequest, daemon: _Daemon) -> BarReply | InfillReply:
     if isinstance(request, BarRequest):
-        reply: BarReply = engine.bar(request)
+        reply: BarReply = engine.bar(request, lambda: daemon.newest is request)
         return reply
     started_ns = time.monotonic_ns()
     return InfillReply(engine.infill(request), request.version, time.monotonic_ns() - started_ns)
 
 
 class _Daemon:
-    """The other end of the pipe. A thread reads it, so that a ping is answered while a bar is made."""
+    """The other end of the pipe. A thread reads it, so that while a bar is made a ping is answered and a `newest`
+    request is heard of, which means that nobody waits for the one before."""
 
     def __init__(self, connection: Connection) -> None:
         self._connection = connection
         self._lock = threading.Lock()  # of sending
+        self.newest: BarRequest | InfillRequest | None = None
         self._requests: queue.SimpleQueue[BarRequest | InfillRequest | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, name="requests", daemon=True).start()
 
@@ -109,6 +115,7 @@ class _Daemon:
                 if isinstance(message, ModelPing):
                     self.send(message)
                 else:
+                    self.newest = message
                     self._requests.put(message)
         except (EOFError, OSError):
             self._requests.put(None)

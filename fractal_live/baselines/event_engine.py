@@ -8,7 +8,7 @@ is given, else from the bar before. Infill goes on from the left; what stands on
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +30,7 @@ from fractal_live.model.sampling import draw
 from fractal_live.music.meter import FOUR_FOUR, Meter
 from fractal_live.music.notes import Bar, Note
 from fractal_live.music.plan import COLUMN, HIGH, LOW, PlanTable, measure
-from fractal_live.music.request import MEMORY_BARS, BarReply, BarRequest, InfillRequest, Sampling
+from fractal_live.music.request import MEMORY_BARS, BarReply, BarRequest, InfillRequest, Sampling, Withdrawn
 
 WARM_UP_BARS = 3
 DEFAULT_TEMPO_BPM = 120.0
@@ -59,8 +59,11 @@ class EventEngine:
             past, took_ns = (*past, reply.bar), reply.took_ns
         return took_ns
 
-    def bar(self, request: BarRequest) -> BarReply:
-        """The bar that follows the past. Chance comes from the request's seed and index alone."""
+    def bar(self, request: BarRequest, is_wanted: Callable[[], bool] = lambda: True) -> BarReply:
+        """The bar that follows the past. Chance comes from the request's seed and index alone. Whether it `is_wanted`
+        is looked at once, before it is begun; raises Withdrawn if not."""
+        if not is_wanted():
+            raise Withdrawn
         started_ns = time.monotonic_ns()
         tempo_bpm = float(request.plan[0, COLUMN["tempo"]])
         if np.isnan(tempo_bpm):

@@ -42,11 +42,14 @@ class Asking:
     def next_request(
         self, under_way: PlannedSet, top: PlannedSet, ns_to_next_bar: int | None
     ) -> BarRequest | InfillRequest | None:
-        """What to ask for now, a gap in the loop before all bars; None when all is ready or a request is under way.
-        `ns_to_next_bar` is the time left to the next bar line, None when the transport stands."""
+        """What to ask for now, a gap in the loop before all bars; None when all is ready or a request is under way
+        that is not to be overtaken. `ns_to_next_bar` is the time left to the next bar line, None when the transport
+        stands."""
         circumstances = self._circumstances
         controls, loop = circumstances.controls, circumstances.loop
-        if self.in_flight is not None or controls is None:
+        if controls is None:
+            return None
+        if self.in_flight is not None and not self._is_overtaken(self.in_flight, under_way, ns_to_next_bar):
             return None
         if loop is not None and loop.gap is not None:
             circumstances.asked += 1
@@ -64,6 +67,26 @@ class Asking:
         sampling = self.thrift.spared(request.sampling)
         self.in_flight = replace(request, sampling=sampling, version=circumstances.asked)
         return self.in_flight
+
+    def _is_overtaken(
+        self, request: BarRequest | InfillRequest, under_way: PlannedSet, ns_to_next_bar: int | None
+    ) -> bool:
+        """Whether the next bar has become another one, and would be in time if it were begun now but not after what is
+        under way. That is given up, unless nobody could wait for it longer."""
+        circumstances, pace, first = self._circumstances, self.pace, self._playhead.first
+        planned = under_way.bars.get(first)
+        if ns_to_next_bar is None or circumstances.loop is not None or not isinstance(request, BarRequest):
+            return False
+        if planned is None or circumstances.hearing.is_call(first) or not circumstances.is_stale(planned, False):
+            return False
+        if not pace.reach_ns <= ns_to_next_bar < pace.reach_ns + pace.usual_ns:
+            return False
+        if self.is_top:
+            return True
+        if request.index == first:
+            return not circumstances.is_up_to_date(request) or self.heard != circumstances.heard_by(first, False)
+        ns_left = ns_to_next_bar + (request.index - first) * circumstances.bar_ns
+        return request.index in under_way.bars or ns_left >= pace.usual_ns + pace.expected_ns
 
     def answered(self, reply: BarReply) -> BarRequest | None:
         """The request for a bar that this answers, which is over; None if it is not the one in flight."""

@@ -10,6 +10,7 @@ from fractal_live.live.planned import Planned
 from fractal_live.live.snapshot import ControlSnapshot
 from fractal_live.music.meter import PPQN, Meter
 from fractal_live.music.notes import Bar
+from fractal_live.music.request import BarRequest
 
 
 class Circumstances:
@@ -57,6 +58,15 @@ class Circumstances:
             return True
         return influence != REST and self._is_older(planned)
 
+    def is_up_to_date(self, request: BarRequest) -> bool:
+        """Whether it was asked with the present controls."""
+        return request.version >= self.stale_below and point_of(request) == self.latent_in(request.index)
+
     def _is_older(self, planned: Planned) -> bool:
         """Whether it was asked for with other controls than the present ones."""
         return planned.asked < self.stale_below or planned.latent != self.latent_in(planned.bar.index)
+
+
+def point_of(request: BarRequest) -> Point | None:
+    """The latent that a bar was asked for with; None where it has no influence."""
+    return request.latent if request.latent_gain > 0 else None

@@ -12,7 +12,7 @@ from dataclasses import replace
 import numpy as np
 
 from fractal_live.live.asking import Asking, unscaled
-from fractal_live.live.circumstances import Circumstances
+from fractal_live.live.circumstances import Circumstances, point_of
 from fractal_live.live.dressing import PLAIN, Dress, Outfit
 from fractal_live.live.insurance import Insurance
 from fractal_live.live.listening import REST, Hearing
@@ -106,8 +106,8 @@ class Planner:
         index, wanted = reply.bar.index, self._top if is_top else self._under_way
         if not is_top and (index < self._playhead.first or self.loop is not None):
             return None
-        latent = request.latent if request.latent_gain > 0 else None
-        if request.version >= self._circumstances.stale_below and latent == self._circumstances.latent_in(index):
+        latent = point_of(request)
+        if self._circumstances.is_up_to_date(request):
             plan = unscaled(reply.plan, index, wanted, self._circumstances.controls)
             wanted.rows.imagined(index, plan, latent)
         fallback = self._insurance.fallback_after(reply.bar, wanted)
@@ -259,8 +259,13 @@ class Planner:
 
     @property
     def expected_ns(self) -> int:
-        """The time a bar takes at worst, with a margin: what is nearer than this is committed."""
+        """The time a bar takes at worst, with a margin."""
         return self._asking.pace.expected_ns
+
+    @property
+    def reach_ns(self) -> int:
+        """What is nearer than this would as a rule come too late: it is not begun any more."""
+        return self._asking.pace.reach_ns
 
     @property
     def usual_ns(self) -> int:

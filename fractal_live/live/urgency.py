@@ -24,8 +24,13 @@ class Pace:
 
     @property
     def expected_ns(self) -> int:
-        """The time a bar takes at worst, with a margin: what is nearer than this is committed."""
+        """The time a bar takes at worst, with a margin."""
         return max(self.took_ns, default=FIRST_GUESS_NS) + self.margin_ns
+
+    @property
+    def reach_ns(self) -> int:
+        """What is nearer than this would as a rule come too late: it is not begun any more."""
+        return self.usual_ns + self.margin_ns
 
     @property
     def usual_ns(self) -> int:
@@ -61,14 +66,15 @@ class Urgency:
 
     def _wishes_ahead(self, under_way: PlannedSet, coming: list[int], ns_to_next_bar: int | None) -> Iterator[int]:
         """What is missing comes first, but for a bar that would be late even so: then the first that would not,
-        or a slow model would chase every bar line and reach none. What is stale and too near is committed."""
+        or a slow model would chase every bar line and reach none. What is stale and too near is committed: it stands
+        ready as it is, so as long as the new one will rather be in time than not, it is tried."""
         circumstances, bars = self._circumstances, under_way.bars
         first, expected = self._playhead.first, self._pace.expected_ns
         missing = [index for index in coming if index not in bars]
         stale = [index for index in coming if index in bars and circumstances.is_stale(bars[index], False)]
         if ns_to_next_bar is not None:
             bar_ns = circumstances.bar_ns
-            stale = [index for index in stale if ns_to_next_bar + (index - first) * bar_ns >= expected]
+            stale = [index for index in stale if ns_to_next_bar + (index - first) * bar_ns >= self._pace.reach_ns]
             reachable = first - min(0, (ns_to_next_bar - self._pace.usual_ns) // bar_ns)
             is_wanted = reachable not in bars and not circumstances.hearing.is_call(reachable)
             if missing and missing[-1] < reachable and is_wanted:

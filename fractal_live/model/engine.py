@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 
@@ -58,11 +59,13 @@ class Engine:
             took_ns = reply.took_ns
         return took_ns
 
-    def bar(self, request: BarRequest) -> BarReply:
-        """The bar a request asks for. Chance comes from its seed and index alone."""
+    def bar(self, request: BarRequest, is_wanted: Callable[[], bool] = lambda: True) -> BarReply:
+        """The bar a request asks for. Chance comes from its seed and index alone. Raises Withdrawn when it is not
+        `is_wanted` any more, which is looked at many times a bar."""
         started_ns = time.monotonic_ns()
+        chance = self._generator(request.seed, request.index)
         with torch.inference_mode():
-            result = unfold_bar(self.model, request, self._generator(request.seed, request.index))
+            result = unfold_bar(self.model, request, chance, is_wanted=is_wanted)
         row = result.plan[0]
         bar = self._bar(request.index, result, 0, request.meter, request.seed)
         loudness = (request.plan if request.asked is None else request.asked)[0, COLUMN["loudness"]]

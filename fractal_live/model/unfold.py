@@ -7,6 +7,7 @@ half bars in a few rounds.
 from __future__ import annotations
 
 import math
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import lru_cache
 
@@ -19,7 +20,7 @@ from fractal_live.model.fractal import Fractal
 from fractal_live.model.grid import FloatArray, IntArray, padded_steps
 from fractal_live.model.imagine import imagine_plan, plan_window
 from fractal_live.model.order import draw_ranks
-from fractal_live.model.unfolding import Unfolding
+from fractal_live.model.unfolding import Unfolding, wanted_or_raise
 from fractal_live.music.harmony import Chroma
 from fractal_live.music.meter import FOUR_FOUR, Meter
 from fractal_live.music.notes import Bar, Note, on_grid, without_overlaps
@@ -52,16 +53,22 @@ def _next_plan(model: Fractal, request: BarRequest, rows: FloatArray, generator:
 
 
 def unfold_bar(
-    model: Fractal, request: BarRequest, generator: torch.Generator, scores_forced: bool = False
+    model: Fractal,
+    request: BarRequest,
+    generator: torch.Generator,
+    scores_forced: bool = False,
+    is_wanted: Callable[[], bool] = lambda: True,
 ) -> Unfolded:
     """The bar that a request asks for; the first of a piece begins on its first step. `generator` is the only source
-    of chance. `scores_forced` also scores the stops that follow from the number of onsets (slower; the notes are the
-    same)."""
+    of chance. `scores_forced` also scores the stops that follow from the number of onsets (slower, and it draws more
+    from the generator). Raises Withdrawn once it is not `is_wanted`."""
+    wanted_or_raise(is_wanted)
     rows = _measured(_recent(model, request))
     plan = _next_plan(model, request, rows, generator)
     memory = min(model.config.past_bars, model.config.plan_bars) - 1
     past = tuple(on_grid(bar) for bar in request.past[len(request.past) - min(memory, len(request.past)) :])
     bars = (*past, Bar(request.index, (), request.meter))
+    wanted_or_raise(is_wanted)
     window = plan_window(model, rows, plan[: model.config.plan_bars])
     first = model.config.past_bars - len(past)
     parents = model.structure.hand_down(window.plan, window.is_present)[0, first : first + len(bars)]
@@ -76,10 +83,11 @@ def unfold_bar(
     begins = request.index == 0 and not past
     own = request.plan if request.asked is None else request.asked
     asked = np.concatenate([unknown_plan(len(past)), own[:1]])
+    wanted_or_raise(is_wanted)
     unfolding = Unfolding(
         model, page, request.sampling, generator, chroma, scores_forced=scores_forced, begins=begins, asked=asked
     )
-    unfolding.run()
+    unfolding.run(is_wanted)
     return _unfolded(unfolding, plan, is_missing)
 
 

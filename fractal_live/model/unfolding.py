@@ -5,6 +5,8 @@ The half bars of a group are made side by side, in step with one another: what o
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from torch import Tensor
@@ -36,9 +38,15 @@ from fractal_live.music.harmony import Chroma
 from fractal_live.music.meter import TICKS_PER_STEP
 from fractal_live.music.notes import Note
 from fractal_live.music.plan import COLUMN, PlanTable, unknown_plan
-from fractal_live.music.request import Sampling
+from fractal_live.music.request import Sampling, Withdrawn
 
 LATER_ONSETS = 4  # a chord that the steps left in a half bar may be counted on to bear
+
+
+def wanted_or_raise(is_wanted: Callable[[], bool]) -> None:
+    """Raises Withdrawn."""
+    if not is_wanted():
+        raise Withdrawn
 
 
 class Unfolding:
@@ -96,18 +104,20 @@ class Unfolding:
         self.forced_log_likelihood = 0.0
         self.opened = 0.0
 
-    def run(self) -> None:
+    def run(self, is_wanted: Callable[[], bool] = lambda: True) -> None:
+        """Makes them all. Raises Withdrawn once nothing of it `is_wanted`: looked at before every cell."""
         groups = np.unique(self.page.group[~self.is_decided])
         for place, group in enumerate(groups):
             self.opened = place / len(groups)
-            self._make(np.flatnonzero(self.page.group == group), is_last=place == len(groups) - 1)
+            self._make(np.flatnonzero(self.page.group == group), place == len(groups) - 1, is_wanted)
 
-    def _make(self, halves: IntArray, is_last: bool) -> None:
+    def _make(self, halves: IntArray, is_last: bool, is_wanted: Callable[[], bool]) -> None:
         """The half bars of one group, from their decisions to their notes. Of the last one nobody is told."""
         canvas = self.canvas
         self._decide(halves, canvas.open(0, halves))
         cells, ranks = cells_per_half(self.model.config), self.page.ranks[halves]
         for rank in range(cells):
+            wanted_or_raise(is_wanted)
             opened = np.flatnonzero(ranks == rank) % cells + halves * cells  # one cell of each half bar
             coming = (np.argsort(ranks, axis=1)[:, rank:] + halves[:, None] * cells).reshape(-1)
             if self._have_all(coming):

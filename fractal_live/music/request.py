@@ -5,6 +5,7 @@ A request is complete: the same request to the same checkpoint on the same devic
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
@@ -118,6 +119,10 @@ class InfillReply:
     took_ns: int
 
 
+class Withdrawn(Exception):
+    """Nobody waits for the answer any more."""
+
+
 class Generator(Protocol):
     """What makes music on request: the fractal's engine, or a rival's. The same request gives the same bars on
     the same device."""
@@ -128,7 +133,9 @@ class Generator(Protocol):
     @property
     def parameters(self) -> int: ...
 
-    def bar(self, request: BarRequest) -> BarReply: ...
+    def bar(self, request: BarRequest, is_wanted: Callable[[], bool] = lambda: True) -> BarReply:
+        """Looks now and then whether the bar is still wanted. Raises Withdrawn if not."""
+        ...
 
     def infill(self, request: InfillRequest) -> tuple[Bar, ...]: ...
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 from pathlib import Path
@@ -17,7 +17,15 @@ import torch
 from fractal_live.baselines import door
 from fractal_live.music.notes import Bar
 from fractal_live.music.plan import unknown_plan
-from fractal_live.music.request import BarReply, BarRequest, ModelFault, ModelPing, ModelReady, ModelSetup
+from fractal_live.music.request import (
+    BarReply,
+    BarRequest,
+    ModelFault,
+    ModelPing,
+    ModelReady,
+    ModelSetup,
+    Withdrawn,
+)
 
 
 @dataclass
@@ -31,7 +39,7 @@ class Engine:
     def warm_up(self) -> int:
         return 1
 
-    def bar(self, request: BarRequest) -> BarReply:
+    def bar(self, request: BarRequest, is_wanted: Callable[[], bool] = lambda: True) -> BarReply:
         if request.index == 7:
             raise ZeroDivisionError("in bar 7")
         if self.device == "cuda":
@@ -84,7 +92,7 @@ def test_a_ping_is_answered_while_a_bar_is_made(ours: Connection, monkeypatch: p
     goes_on = threading.Event()
     made = Engine.bar
 
-    def slowly(engine: Engine, request: BarRequest) -> BarReply:
+    def slowly(engine: Engine, request: BarRequest, is_wanted: Callable[[], bool]) -> BarReply:
         assert goes_on.wait(10)
         return made(engine, request)
 
@@ -96,3 +104,24 @@ def test_a_ping_is_answered_while_a_bar_is_made(ours: Connection, monkeypatch: p
     assert ours.recv() == ModelPing()
     goes_on.set()
     assert ours.recv().bar == Bar(3)
+
+
+def test_a_bar_that_a_newer_request_overtakes_is_given_up(ours: Connection, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = Engine.bar
+
+    def until_overtaken(engine: Engine, request: BarRequest, is_wanted: Callable[[], bool]) -> BarReply:
+        for _ in range(1000):
+            if request.version == 3:
+                return made(engine, request)
+            if not is_wanted():
+                raise Withdrawn
+            threading.Event().wait(0.01)
+        raise AssertionError("nobody said so")
+
+    monkeypatch.setattr(Engine, "bar", until_overtaken)
+    ours.send(ModelSetup(str(Path("small")), "cpu", 1))
+    assert isinstance(ours.recv(), ModelReady)
+    for version in (1, 2, 3):
+        ours.send(BarRequest(version, version=version))
+    assert ours.recv().version == 3
+    assert not ours.poll(0.1), "nothing is said of the others"

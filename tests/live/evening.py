@@ -20,6 +20,8 @@ from fractal_live.music.request import BarReply, BarRequest, InfillReply, Infill
 MS = 1_000_000
 BAR_NS = 2_000 * MS  # 4/4 at 120 bpm
 SLICE_NS = 20 * MS
+WITHDRAWS_NS = 20 * MS
+"""Until the model has given up a bar that a newer request overtook."""
 DENSITY, TEMPO = COLUMN["density"], COLUMN["tempo"]
 
 
@@ -53,7 +55,7 @@ def mended(request: InfillRequest, took_ns: int = 100 * MS) -> InfillReply:
 class Fake:
     """The fake model as something that can be asked."""
 
-    def bar(self, request: BarRequest) -> BarReply:
+    def bar(self, request: BarRequest, is_wanted: Callable[[], bool] = lambda: True) -> BarReply:
         return answer(request)
 
     def infill(self, request: InfillRequest) -> tuple[Bar, ...]:
@@ -146,8 +148,8 @@ class Set:
             if self.is_rolling:
                 self._at_ns += slice_ns
                 self._play()
-            while self._answers and self._answers[0][0] <= self._now_ns:
-                _, request, reply = self._answers.pop(0)
+            if self._answers and self._answers[0][0] <= self._now_ns:
+                _, request, reply = self._answers.pop()
                 offer = self.planner.answered(reply)
                 if offer is not None:
                     self.made(request, reply, offer)
@@ -163,8 +165,8 @@ class Set:
                 self.asking(wish)
                 self.requests.append(wish)
                 took_ns = self._took_ns()
-                busy_until_ns = max([self._now_ns, *(due_ns for due_ns, _, _ in self._answers)])
-                self._answers.append((busy_until_ns + took_ns, wish, answer(wish, took_ns)))
+                withdraws_ns = WITHDRAWS_NS if self._answers else 0
+                self._answers = [(self._now_ns + withdraws_ns + took_ns, wish, answer(wish, took_ns))]
             self.check()
 
     def bars(self, count: float) -> None:

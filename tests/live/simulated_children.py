@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from fractal_live.music.request import BarReply, BarRequest, ModelFault, ModelPing, ModelReady, ModelSetup
-from tests.live.evening import answer
+from tests.live.evening import WITHDRAWS_NS, answer
 from tests.live.simulated_port import MS, SECOND
 
 if TYPE_CHECKING:
@@ -79,12 +79,13 @@ class SimulatedChild:
 
 
 class SimulatedModel(SimulatedChild):
-    """Answers after what `evening.model` says: nanoseconds, or "fault", "never" or "die". One that was begun without
-    its setup has it easier then."""
+    """Answers after what `evening.model` says: nanoseconds, or "fault", "never" or "die"; a bar that a newer request
+    overtakes is given up. One that was begun without its setup has it easier then."""
 
     def __init__(self, evening: Evening, setup: ModelSetup | None, *calls: Any) -> None:
         super().__init__(evening, *calls, True)
         self.is_stuck = False
+        self._under_way: BarRequest | None = None
         self._is_restart = setup is None
         if setup is not None:
             evening.later(MODEL_START_NS, self._ready)
@@ -100,16 +101,20 @@ class SimulatedModel(SimulatedChild):
             self.tell(message)
         if not isinstance(message, BarRequest) or self.is_stuck:
             return
+        withdraws_ns = 0 if self._under_way is None else WITHDRAWS_NS
         how = self.evening.model(message)
+        self._under_way = message if isinstance(how, int) else None
         if how == "die":
             self.die()
         elif how == "fault":
             self.evening.later(30 * MS, self._say, ModelFault(f"bar {message.index} failed", message.version))
         elif isinstance(how, int):
-            self.evening.later(how, self._answer, message, how)
+            self.evening.later(withdraws_ns + how, self._answer, message, how)
 
     def _answer(self, request: BarRequest, took_ns: int) -> None:
-        self._say(answer(request, took_ns))
+        if self._under_way is request:
+            self._under_way = None
+            self._say(answer(request, took_ns))
 
     def _say(self, message: BarReply | ModelFault) -> None:
         if not self.is_gone:

@@ -49,11 +49,11 @@ def is_heard(evening: Listening, before_ms: int, density: float, is_fader: bool)
 
 
 @pytest.mark.parametrize("is_fader", [False, True], ids=["a change", "a fader that moved until then"])
-@pytest.mark.parametrize(("slowest_ms", "before_ms"), [(15, 75), (80, 200)])
+@pytest.mark.parametrize(("slowest_ms", "before_ms"), [(15, 75), (80, 140), (140, 200)])
 def test_a_change_is_heard_at_the_next_line_if_that_is_far_enough(
     tmp_path: Path, slowest_ms: int, before_ms: int, is_fader: bool
 ) -> None:
-    """With bars of up to 80 ms 200 ms are enough, even while one is under way that does not know the change."""
+    """With bars of up to 140 ms 200 ms are enough, even while one is under way that does not know the change."""
     assert control_to_bar_line_ms(slowest_ms) <= before_ms
     with simulated(tmp_path, Listening) as evening:
         evening.model = lambda request: evening.rng.randint(slowest_ms * 5 // 8, slowest_ms) * MS

@@ -250,7 +250,7 @@ def wild(evening: Watched, hours: float, seed: int, jitter_ns: float = 0.0) -> l
             assert len(evening.shown().splitlines()) <= 40
     third = len(samples) // 3
     if third >= 4:  # a short set is still filling what it keeps
-        assert max(samples[-third:]) <= 1.5 * max(samples[:third]), "what is held does not grow"
+        assert max(samples[-third:]) <= 1.5 * max(samples[:-third]), "what is held does not grow"
     return errors
 
 

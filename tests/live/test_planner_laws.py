@@ -66,7 +66,7 @@ class Watched(Set):
         missing = [line for line in coming if not self.scheduler.has_bar(line)]
         reachable = [line for line in missing if ns_to(line) >= self.planner.usual_ns]
         if self.scheduler.has_bar(index):
-            assert ns_to(index) >= self.planner.expected_ns, "what is too near is committed"
+            assert ns_to(index) >= self.planner.reach_ns, "what is too near is committed"
             is_urgent = index == coming[0] and ns_left < 3 * self.planner.expected_ns
             assert is_urgent or not reachable, "what is missing comes first"
         elif reachable:

@@ -13,7 +13,7 @@ from fractal_live.model.unfold import Unfolded, unfold_bar, unfold_missing, unfo
 from fractal_live.model.unfolding import Unfolding
 from fractal_live.music.meter import FOUR_FOUR, Meter
 from fractal_live.music.plan import measure, unknown_plan
-from fractal_live.music.request import BarRequest, InfillRequest, Sampling
+from fractal_live.music.request import BarRequest, InfillRequest, Sampling, Withdrawn
 from tests.model.material import dense, played
 from tests.model.teacher import evened, final_bars, recorded, restrikes, steps_of, teacher_forced, watched
 from tests.model.tiny import CONFIGS, lively
@@ -136,3 +136,25 @@ def test_without_plan_and_texture_sampling_scores_what_training_scores(config: M
     free = taught(config, done, result, is_given=False)
     assert recorded(done) == close(free)
     assert abs(free - taught(config, done, result)) > 0.1, "what is hidden matters"
+
+
+@SOME_CONFIGS
+def test_a_bar_that_nobody_wants_any_more_is_given_up_at_any_look_and_leaves_no_trace(config: ModelConfig) -> None:
+    model = lively(7, config)
+    request = BarRequest(5, played(5, FOUR_FOUR, config.pitch_low, config.pitch_high), dense(7))
+
+    def notes(looks: int) -> tuple[object, int]:
+        """What comes of it if it is wanted so many times, and how often that was asked."""
+        left = iter(range(looks))
+        with torch.inference_mode():
+            made = unfold_bar(
+                model, request, torch.Generator().manual_seed(3), is_wanted=lambda: next(left, None) is not None
+            )
+        return made.bars, looks - len(list(left))
+
+    whole, times = notes(1000)
+    assert times > 4, "for every step that is made, besides before every stage"
+    for looks in (0, 1, 2, times // 2, times - 1):
+        with pytest.raises(Withdrawn):
+            notes(looks)
+    assert notes(times) == (whole, times)
