@@ -10,6 +10,7 @@ import signal
 import time
 from collections.abc import Sequence
 
+from fractal_live import memory
 from fractal_live.announcer import BEAT_OUT_S, Announcer
 from fractal_live.dashboard import UPDATES_PER_SECOND, Dashboard, DashboardState, svg_of
 from fractal_live.link_leader import LinkLeader
@@ -244,6 +245,7 @@ def play(settings: RunSettings) -> Daemon:
 
     async def run() -> Daemon:
         daemon = Daemon(settings)
+        memory.settle()
         await daemon.run()
         return daemon
 

@@ -27,6 +27,7 @@ RANK = {
     "dashboard": 2,
     "stage": 2,
     "processes": 2,
+    "memory": 0,
     "clients": 2,
     "feedback": 2,
     "pictures": 2,
@@ -107,6 +108,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "playhead": {"music", "ports", "live_set", "stage_side", "transport_control"},
     "performer": {"live", "ports", "announcer", "live_set", "repertoire", "stage_side", "transport_control"},
     "daemon": {
+        "memory",
         "live",
         "ports",
         "settings",
@@ -125,6 +127,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bench": set(RANK) - {"bench", "bench_cli", "cli", "shipped"},
     "bench_cli": {"bench", "settings", "terminal"},
     "cli": set(RANK) - {"cli", "shipped"},
+    "memory": set(),
     "shipped": set(),
 }
 ONLY_IN = {

@@ -10,6 +10,7 @@ import signal
 from dataclasses import dataclass
 from multiprocessing.connection import Connection
 
+from fractal_live import memory
 from fractal_live.daemon import Daemon, DaemonError
 from fractal_live.keeper import Keeper
 from fractal_live.ports import pipes
@@ -49,6 +50,7 @@ def main(connection: Connection) -> None:
 
 async def _rehearse(connection: Connection, settings: RunSettings) -> None:
     daemon = Daemon(settings)
+    memory.settle()
     loop = asyncio.get_running_loop()
 
     def leave() -> None:
