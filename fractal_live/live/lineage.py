@@ -29,7 +29,7 @@ from fractal_live.music.plan import PlanTable
 from fractal_live.music.request import BarReply, BarRequest, InfillReply, InfillRequest
 
 KEPT_ANSWERS = 256
-KEPT_NUMBERS = 512
+KEPT_NUMBERS = 192  # three times what the model looks back
 KEPT_DRESSINGS = 64  # a fader that moves with every video frame, for a second
 SOURCES_TRIED = 16
 

@@ -11,7 +11,7 @@ from dataclasses import replace
 
 import numpy as np
 
-from fractal_live.live.asking import Asking, unscaled
+from fractal_live.live.asking import DENSITY, Asking, unscaled
 from fractal_live.live.circumstances import Circumstances, point_of
 from fractal_live.live.dressing import PLAIN, Dress, Outfit
 from fractal_live.live.insurance import Insurance
@@ -26,7 +26,7 @@ from fractal_live.live.snapshot import ControlSnapshot, generation_of, imaginati
 from fractal_live.live.urgency import MARGIN_NS
 from fractal_live.music.meter import FOUR_FOUR, Meter
 from fractal_live.music.notes import Bar
-from fractal_live.music.plan import PlanTable
+from fractal_live.music.plan import ATTRIBUTES, PlanTable
 from fractal_live.music.request import BarReply, BarRequest, InfillReply, InfillRequest
 
 __all__ = ["MARGIN_NS", "Planner"]
@@ -187,12 +187,17 @@ class Planner:
     # How things stand.
 
     def plan(self) -> PlanTable:
-        """The plan as it stands: (32, 6) from the playing bar on, NaN where nothing was imagined yet."""
+        """The plan as it stands: (32, 6) from the playing bar on, NaN where nothing was imagined yet. A bar that has
+        begun is shown as it was made, those to come as they are asked for."""
         first, controls = max(0, self.position), self._circumstances.controls
         table = self._under_way.plan_from(first)
         if controls is not None:
             given = controls.plan_from(first)
             table = np.where(np.isnan(given), table, given).astype(np.float32)
+            table[:, DENSITY] = np.clip(table[:, DENSITY] * controls.density_factor, None, ATTRIBUTES[DENSITY].high)
+        playing = self._under_way.bars.get(first)
+        if playing is not None and playing.is_begun and playing.bar.plan:
+            table[0] = playing.bar.plan
         return table
 
     def bars_from(self, index: int, count: int) -> tuple[Bar, ...]:

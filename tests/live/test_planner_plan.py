@@ -81,7 +81,20 @@ def test_a_bar_that_was_committed_before_a_new_plan_is_shown_with_the_row_it_was
     evening.bars(0.5)
     assert evening.planner.position == 5
     shown, row = evening.planner.plan()[0], evening.heard()[5].plan
-    np.testing.assert_array_equal(np.delete(shown, COLUMN["register"]), np.delete(np.float32(row), COLUMN["register"]))
+    np.testing.assert_array_equal(shown, np.float32(row))
+
+
+def test_a_plan_is_shown_with_the_density_that_is_asked_for() -> None:
+    """Halved, a plan of one onset a bar is a silent one, and whoever watches is to see that."""
+    evening = playing(4.3)
+    evening.touch("plan/density", 6)
+    evening.bars(1)
+    evening.touch("plan/density_factor", 0.5)
+    shown = evening.planner.plan()[:, DENSITY]
+    assert shown[0] == 6 and (shown[1:] == 3).all()
+    evening.bars(2)
+    assert (evening.planner.plan()[:, DENSITY] == 3).all()
+    assert len(evening.heard()[-1].notes) == 3
 
 
 def test_a_new_cycle_changes_the_seed_and_a_reroll_too() -> None:
