@@ -6,7 +6,7 @@ import pytest
 from fractal_live.live.controls import Controls
 from fractal_live.live.planner import Planner
 from fractal_live.music.meter import Meter
-from fractal_live.music.plan import COLUMN, LOW, PLAN_BARS
+from fractal_live.music.plan import LOW, PLAN_BARS
 from fractal_live.music.request import Sampling
 from tests.live.evening import DENSITY, TEMPO, imagined, playing, request_of
 
