@@ -22,8 +22,8 @@ from fractal_live.music.excerpt import (
     sounding_roll,
     struck_by_bar,
 )
-from fractal_live.music.harmony import MAJOR
 from fractal_live.music.metrics import bass_line, entropy, top_line
+from fractal_live.music.scales import SCALES
 from fractal_live.music.structure import by_lag, likeness
 
 WINDOW_BARS = 8
@@ -102,7 +102,7 @@ def degrees(pitches: npt.NDArray[np.int64]) -> FloatArray:
     equals, has most of them on its tonic and fifth: (12,)."""
     counts = np.bincount(pitches % 12, minlength=12)
     turned = np.stack([np.roll(counts, -root) for root in range(12)])
-    fit = turned[:, list(MAJOR)].sum(1) + 0.01 * (turned[:, 0] + turned[:, 7])
+    fit = turned[:, list(SCALES["major"])].sum(1) + 0.01 * (turned[:, 0] + turned[:, 7])
     best: FloatArray = turned[int(np.argmax(fit))].astype(np.float64)
     return best
 

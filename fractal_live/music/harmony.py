@@ -7,10 +7,9 @@ import numpy.typing as npt
 
 from fractal_live.music.meter import TICKS_PER_STEP
 from fractal_live.music.notes import Bar
+from fractal_live.music.scales import SCALES
 
 HALF_BAR_STEPS = 8
-MAJOR = (0, 2, 4, 5, 7, 9, 11)
-NATURAL_MINOR = (0, 2, 3, 5, 7, 8, 10)
 
 Chroma = npt.NDArray[np.float32]
 
@@ -46,6 +45,6 @@ def scale_consistency(pitches: npt.ArrayLike) -> float:
     shares = [
         counts[[(root + degree) % 12 for degree in scale]].sum()
         for root in range(12)
-        for scale in (MAJOR, NATURAL_MINOR)
+        for scale in (SCALES["major"], SCALES["minor"])
     ]
     return float(max(shares) / counts.sum())

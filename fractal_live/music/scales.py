@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 NOTE_NAMES = ("C", "C#", "D", "Eb", "E", "F", "F#", "G", "Ab", "A", "Bb", "B")
 LETTERS = {"C": 0, "D": 2, "E": 4, "F": 5, "G": 7, "A": 9, "B": 11}
@@ -85,10 +86,15 @@ def chord_chroma(text: str) -> tuple[float, ...]:
 def in_scale(pitch: int, key: int, scale: int, low: int = 0, high: int = 127) -> int:
     """The nearest pitch of a scale, the lower of two equally near; `key` is a pitch class, `scale` a place in
     SCALE_NAMES. Stays in `low` to `high` where these hold a pitch of the scale, else in 0 to 127."""
-    steps = SCALES[SCALE_NAMES[scale]]
-    own = [there for there in range(128) if (there - key) % 12 in steps]
+    own = _pitches(key, scale)
     inside = [there for there in own if low <= there <= high]
     return min(inside or own, key=lambda there: (abs(there - pitch), there))
+
+
+@lru_cache(maxsize=256)
+def _pitches(key: int, scale: int) -> tuple[int, ...]:
+    steps = SCALES[SCALE_NAMES[scale]]
+    return tuple(pitch for pitch in range(128) if (pitch - key) % 12 in steps)
 
 
 def _root_of(text: str) -> tuple[int, str]:
