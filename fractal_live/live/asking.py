@@ -72,7 +72,7 @@ class Asking:
         self, request: BarRequest | InfillRequest, under_way: PlannedSet, ns_to_next_bar: int | None
     ) -> bool:
         """Whether the next bar has become another one, and would be in time if it were begun now but not after what is
-        under way. That is given up, unless nobody could wait for it longer."""
+        under way. That can wait: there is time for one bar before the line, so for two before the line after it."""
         circumstances, pace, first = self._circumstances, self.pace, self._playhead.first
         planned = under_way.bars.get(first)
         if ns_to_next_bar is None or circumstances.loop is not None or not isinstance(request, BarRequest):
@@ -81,12 +81,9 @@ class Asking:
             return False
         if not pace.reach_ns <= ns_to_next_bar < pace.reach_ns + pace.usual_ns:
             return False
-        if self.is_top:
+        if self.is_top or request.index != first:
             return True
-        if request.index == first:
-            return not circumstances.is_up_to_date(request) or self.heard != circumstances.heard_by(first, False)
-        ns_left = ns_to_next_bar + (request.index - first) * circumstances.bar_ns
-        return request.index in under_way.bars or ns_left >= pace.usual_ns + pace.expected_ns
+        return not circumstances.is_up_to_date(request) or self.heard != circumstances.heard_by(first, False)
 
     def answered(self, reply: BarReply) -> BarRequest | None:
         """The request for a bar that this answers, which is over; None if it is not the one in flight."""
