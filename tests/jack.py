@@ -14,8 +14,6 @@ from typing import Any, NoReturn
 import pytest
 import rtmidi
 
-from fractal_live.ports.midi_in import set_lasting_callback
-
 PERIOD_FRAMES = 512  # shorter ones lose MIDI on a server without real-time priority
 START_S = 10.0
 
@@ -38,8 +36,10 @@ class Server:
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
-        priority = "-R" if _may_be_realtime() else "-r"  # without priority a busy machine makes JACK lose MIDI
-        command = ["jackd", "-n", self.name, priority, "-d", "dummy", "-r", "48000", "-p", str(self.period_frames)]
+        # Without priority a busy machine makes JACK lose MIDI, and so does a server that does not wait (-S) for those
+        # whose turn came late.
+        priority, sound = "-R" if _may_be_realtime() else "-r", ["-d", "dummy", "-r", "48000"]
+        command = ["jackd", "-n", self.name, priority, "-S", *sound, "-p", str(self.period_frames)]
         self._process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
         _await_server(self._process)
 
@@ -124,17 +124,36 @@ def _await_server(server: subprocess.Popen[bytes]) -> None:
 
 
 class Listener:
-    """A JACK input that keeps (time.monotonic_ns, bytes) of all that comes."""
+    """A JACK input that keeps (time.monotonic_ns, bytes) of all that comes.
+
+    RtMidi queues and stamps it in JACK's thread, where nothing waits for the interpreter: a test that is slow loses
+    nothing. The stamps are the time since the message before; the least delay that was seen says when the first came.
+    """
 
     def __init__(self, port: str) -> None:
-        self.heard: list[tuple[int, bytes]] = []
-        self._client: Any = rtmidi.MidiIn(rtmidi.API_UNIX_JACK, name="test-listener")
+        self._kept: list[tuple[int, bytes]] = []  # nanoseconds since the first
+        self._first_ns = 0
+        self._is_over = threading.Event()
+        self._client: Any = rtmidi.MidiIn(rtmidi.API_UNIX_JACK, name="test-listener", queue_size_limit=1 << 14)
         self._client.ignore_types(sysex=True, timing=False, active_sense=True)
-        set_lasting_callback(self._client, self._on_message)
         self._client.open_port(self._client.get_ports().index(port))
+        self._thread = threading.Thread(target=self._listen, daemon=True)
+        self._thread.start()
 
-    def _on_message(self, message: tuple[list[int], float], data: object = None) -> None:
-        self.heard.append((time.monotonic_ns(), bytes(message[0])))
+    @property
+    def heard(self) -> list[tuple[int, bytes]]:
+        first_ns = self._first_ns
+        return [(first_ns + since_ns, message) for since_ns, message in list(self._kept)]
+
+    def _listen(self) -> None:
+        since_ns = 0
+        while not self._is_over.wait(0.001):
+            while (received := self._client.get_message()) is not None:
+                message, delta_s = received
+                since_ns += round(delta_s * 1e9) if self._kept else 0
+                first_ns = time.monotonic_ns() - since_ns
+                self._first_ns = min(first_ns, self._first_ns) if self._kept else first_ns
+                self._kept.append((since_ns, bytes(message)))
 
     @property
     def messages(self) -> list[bytes]:
@@ -150,8 +169,8 @@ class Listener:
         return True
 
     def close(self) -> None:
-        self._client.cancel_callback()
-        time.sleep(0.05)  # a callback under way must return before JACK ends its thread
+        self._is_over.set()
+        self._thread.join()
         self._client.close_port()
         self._client.delete()
 

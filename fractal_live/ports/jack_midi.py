@@ -3,6 +3,9 @@
 Both ends have a client each, under the names that RtMidi gives them: one client with both would close a circle
 in JACK's graph as soon as a DAW both leads and is played to. What is due within a cycle is written when that
 cycle begins; late messages go out at its first frame.
+
+Where our turn came too late the server goes on without us, and what we wrote may be heard by nobody. A note that was not
+struck is a pity; one that was not closed sounds on. So after such a cycle what was closed lately is closed once more.
 """
 
 from __future__ import annotations
@@ -20,6 +23,8 @@ MAX_RECEIVED = 4096
 LEAST_AHEAD_NS = 20_000_000
 SLACK_NS = 5_000_000
 FLUSH_S = 0.3
+DOUBTED_CYCLES = 4
+PEDAL, SILENCES = 64, (120, 123)  # control changes; the latter: all sound off, all notes off
 SYSEX, ACTIVE_SENSING = 0xF0, 0xFE
 
 Event = tuple[int, int, bytes]  # due (time.monotonic_ns), tick, message
@@ -42,6 +47,9 @@ class JackMidiOut:
         self._sent: deque[tuple[Event, int]] = deque()
         self._lock = threading.Lock()  # of the queues
         self._frames = 0
+        self._cycle = self._gaps = 0
+        self._was_late = False
+        self._closed: dict[tuple[int, int], tuple[int, bytes]] = {}  # in which cycle, by what; by channel and pitch
         self._is_heard = self._has_begun_to_be_heard = False
         self.is_plugged = True  # or an existing port that was asked for is away, as the last `reconnect` found it
         self._is_closed = False
@@ -139,11 +147,39 @@ class JackMidiOut:
         self._port.clear_buffer()
         if frames != self._frames:
             self._set_ahead(frames)
+        self._cycle += 1
         with self._lock:
+            self._close_again()
             self._send_at_once()
             has_sent = self._send_due(start_ns, frames)
+        self._was_late = time.monotonic_ns() > start_ns + self._client.clock.ns_of(frames)
         if self._is_heard_anew() or has_sent:
             self._on_sent()
+
+    def _close_again(self) -> None:
+        """What was closed in the last cycles, if one of them may not have been heard, and is not struck again since."""
+        for what in [what for what, (cycle, _) in self._closed.items() if cycle < self._cycle - DOUBTED_CYCLES]:
+            del self._closed[what]
+        before, self._gaps = self._gaps, self._client.xruns
+        if self._was_late or self._gaps != before:
+            for _, message in self._closed.values():
+                self._put(0, message)
+
+    def _remember(self, message: bytes) -> None:
+        """What closes, until it is opened again: a note or the pedal; and a note is heard on no channel that is told to
+        be silent once more."""
+        kind, channel = message[0] & 0xF0, message[0] & 0x0F
+        if kind in (0x80, 0x90):
+            self._closed.pop((channel, message[1]), None)
+            if kind == 0x80 or not message[2]:
+                self._closed[channel, message[1]] = (self._cycle, message)
+            else:
+                for control in SILENCES:
+                    self._closed.pop((channel, 128 + control), None)
+        elif kind == 0xB0 and message[1] in (PEDAL, *SILENCES):
+            self._closed.pop((channel, 128 + message[1]), None)
+            if not message[2]:
+                self._closed[channel, 128 + message[1]] = (self._cycle, message)
 
     def _is_heard_anew(self) -> bool:
         was_heard, self._is_heard = self._is_heard, self._port.number_of_connections > 0
@@ -173,10 +209,16 @@ class JackMidiOut:
 
     def _write(self, frame: int, message: bytes) -> bool:
         """False if the cycle's buffer is full: the message is for the next one."""
+        if not self._put(frame, message):
+            self.faults.append(f"the MIDI output {self.name} is full: messages go out a cycle late")
+            return False
+        self._remember(message)
+        return True
+
+    def _put(self, frame: int, message: bytes) -> bool:
         try:
             self._port.write_midi_event(frame, message)
         except JackError:
-            self.faults.append(f"the MIDI output {self.name} is full: messages go out a cycle late")
             return False
         return True
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 import threading
+import time
 from collections.abc import Callable
 from types import SimpleNamespace
 
@@ -126,3 +127,52 @@ def test_what_threads_send_while_cycles_run_arrives_whole_and_in_order(
     is_over.set()
     jack.join()
     assert port.sent == messages
+
+
+ON, OFF, SILENCE = b"\x90\x3c\x40", b"\x80\x3c\x00", b"\xb0\x7b\x00"
+IN_TIME_NS = 10**12
+
+
+def cycles(output: JackMidiOut, count: int, is_late: bool = False) -> None:
+    """So many, which begin in the future or began long ago."""
+    start_ns = time.monotonic_ns() + (-IN_TIME_NS if is_late else IN_TIME_NS)
+    for _ in range(count):
+        output._process(start_ns, FRAMES)
+
+
+def test_what_a_late_cycle_closed_is_closed_once_more(opened: Callable[[int], tuple[JackMidiOut, Port]]) -> None:
+    output, port = opened(1000)
+    output.send([ON, OFF, SILENCE])
+    cycles(output, 1, is_late=True)
+    cycles(output, 3)
+    assert port.sent == [ON, OFF, SILENCE, OFF, SILENCE]
+
+
+def test_what_was_closed_just_before_cycles_were_left_out_is_closed_once_more(
+    opened: Callable[[int], tuple[JackMidiOut, Port]],
+) -> None:
+    output, port = opened(1000)
+    output.send([ON, OFF])
+    cycles(output, 2)
+    output._client.xruns += 1
+    cycles(output, 3)
+    assert port.sent == [ON, OFF, OFF]
+
+
+def test_what_was_closed_and_struck_again_is_left_alone(opened: Callable[[int], tuple[JackMidiOut, Port]]) -> None:
+    output, port = opened(1000)
+    output.send([ON, OFF, SILENCE, ON])
+    cycles(output, 1, is_late=True)
+    cycles(output, 3)
+    assert port.sent == [ON, OFF, SILENCE, ON]
+
+
+def test_a_cycle_in_time_repeats_nothing_and_a_late_one_nothing_old(
+    opened: Callable[[int], tuple[JackMidiOut, Port]],
+) -> None:
+    output, port = opened(1000)
+    output.send([ON, OFF])
+    cycles(output, 10)
+    cycles(output, 1, is_late=True)
+    cycles(output, 2)
+    assert port.sent == [ON, OFF]
