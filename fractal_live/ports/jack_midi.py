@@ -4,8 +4,8 @@ Both ends have a client each, under the names that RtMidi gives them: one client
 in JACK's graph as soon as a DAW both leads and is played to. What is due within a cycle is written when that
 cycle begins; late messages go out at its first frame.
 
-Where our turn came too late the server goes on without us, and what we wrote may be heard by nobody. A note that was not
-struck is a pity; one that was not closed sounds on. So after such a cycle what was closed lately is closed once more.
+Where our turn came too late the server goes on without us, and what we wrote may be heard by nobody. A note that was
+not struck is a pity; one that was not closed sounds on. So after such a cycle what was closed lately is closed again.
 """
 
 from __future__ import annotations
