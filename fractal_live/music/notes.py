@@ -5,8 +5,10 @@ A bar owns the notes that begin inside it; a note may sound past the bar line.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import pickle
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field, replace
+from functools import lru_cache
 
 from fractal_live.music.meter import FOUR_FOUR, TICKS_PER_STEP, Meter, step_at
 
@@ -49,6 +51,7 @@ class Bar:
     chroma: tuple[tuple[float, ...], ...] = ()
     seed: int = 0
     checkpoint_id: str = ""
+    _packed: bytes = field(default=b"", init=False, compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if list(self.notes) != sorted(self.notes):
@@ -58,6 +61,26 @@ class Bar:
 
     def moved_to(self, index: int) -> Bar:
         return replace(self, index=index)
+
+    def __hash__(self) -> int:
+        """Bars of the same notes are few, and a bar of the past is looked up often."""
+        return hash((self.index, len(self.notes), self.notes[-1:], self.tempo_bpm, self.seed))
+
+    def __reduce__(self) -> tuple[Callable[[bytes], Bar], tuple[bytes]]:
+        """A bar of the past goes through the same pipe some sixty times: it is packed once, and unpacked once."""
+        if not self._packed:
+            notes = [
+                (note.onset_tick, note.pitch, note.duration_ticks, note.velocity, note.channel) for note in self.notes
+            ]
+            rest = (self.meter, self.tempo_bpm, self.plan, self.chroma, self.seed, self.checkpoint_id)
+            object.__setattr__(self, "_packed", pickle.dumps((self.index, notes, *rest)))
+        return _unpacked, (self._packed,)
+
+
+@lru_cache(maxsize=256)
+def _unpacked(packed: bytes) -> Bar:
+    index, notes, *rest = pickle.loads(packed)
+    return Bar(index, tuple(Note(*note) for note in notes), *rest)
 
 
 @dataclass(frozen=True, slots=True)
