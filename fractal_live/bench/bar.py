@@ -98,6 +98,7 @@ class LiveSet:
             sampling=self._sampling,
             seed=self._seed,
             version=self._index,
+            asked=np.tile(self._held, (PLAN_BARS, 1)),
         )
 
     def answered(self, reply: BarReply) -> None:
