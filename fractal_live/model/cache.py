@@ -21,13 +21,23 @@ class Memory(Protocol):
 
     def joined(self, block: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]: ...
 
-    def joined_few(self, block: int, k: Array, v: Array) -> tuple[Array, Array]: ...
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """What the compiled arithmetic attends to: keys and values (B, H, S, D), of them the slots `low` to `high`; and
+    whether tokens' own are kept there as well."""
+
+    keys: Array
+    values: Array
+    low: int
+    high: int
+    is_kept: bool
 
 
 class FewMemory(Protocol):
-    """As much of a `Memory` as the lean arithmetic needs."""
+    """A memory on the CPU, block by block."""
 
-    def joined_few(self, block: int, k: Array, v: Array) -> tuple[Array, Array]: ...
+    def few(self, block: int) -> Kept: ...
 
 
 @dataclass(slots=True)
@@ -47,30 +57,19 @@ class KVCache:
             self.values.append(v)
         return k, v
 
-    def joined_few(self, block: int, k: Array, v: Array) -> tuple[Array, Array]:
-        keys, values = self.joined(block, torch.from_numpy(k), torch.from_numpy(v))
-        return keys.numpy(), values.numpy()
-
     def __len__(self) -> int:
         return self.keys[0].shape[2] if self.keys else 0
 
 
-@dataclass(slots=True)
-class FewKVCache:
-    """A `KVCache` in numpy."""
+class ChordCache:
+    """A `KVCache` in numpy, with room for so many tokens. `length` is how many there are with the present one."""
 
-    keys: list[Array] = field(default_factory=list)
-    values: list[Array] = field(default_factory=list)
+    def __init__(self, blocks: int, rows: int, heads: int, tokens: int, dim: int) -> None:
+        self._keys, self._values = np.empty((2, blocks, rows, heads, tokens, dim), dtype=np.float32)
+        self.length = 0
 
-    def joined_few(self, block: int, k: Array, v: Array) -> tuple[Array, Array]:
-        if block < len(self.keys):
-            k = np.concatenate([self.keys[block], k], axis=2)
-            v = np.concatenate([self.values[block], v], axis=2)
-            self.keys[block], self.values[block] = k, v
-        else:
-            self.keys.append(k)
-            self.values.append(v)
-        return k, v
+    def few(self, block: int) -> Kept:
+        return Kept(self._keys[block], self._values[block], 0, self.length, True)
 
 
 class PlaceCache:
@@ -104,12 +103,7 @@ class Slots:
         held = slice(self.low, self.high)
         return torch.cat([keys[:, :, held], k], dim=2), torch.cat([values[:, :, held], v], dim=2)
 
-    def joined_few(self, block: int, k: Array, v: Array) -> tuple[Array, Array]:
-        """As `joined`, of a cache on the CPU."""
+    def few(self, block: int) -> Kept:
+        """Of a cache on the CPU."""
         keys, values = self.cache.keys[block].numpy(), self.cache.values[block].numpy()
-        if self.is_kept:
-            places = self.places.numpy()
-            keys[:, :, places], values[:, :, places] = k, v
-            return keys[:, :, self.low : self.high], values[:, :, self.low : self.high]
-        held = slice(self.low, self.high)
-        return np.concatenate([keys[:, :, held], k], axis=2), np.concatenate([values[:, :, held], v], axis=2)
+        return Kept(keys, values, self.low, self.high, self.is_kept)

@@ -109,7 +109,8 @@ class Canvas:
             width = config.levels[index + 1].compressed_dim
             self.handed.append(torch.zeros(rows, len(cells), width, device=device))
         content = self._there(self.content)[None]
-        self.encoded = model.steps(content)[0]  # (T, step_dim)
+        codes = model.step_codes
+        self.encoded = model.steps(content)[0] if codes is None else codes(self.content)  # (T, step_dim)
         self.encoded_cells = model.encoded_cells(content, self.encoded[None])[0]
         self._read_known()
 
@@ -152,8 +153,8 @@ class Canvas:
     def open(self, index: int, places: IntArray, rest: Rest = None) -> Tensor:
         """What a level says at some places (N,): hidden states (rows, N, dim), handed down as well; of those
         alone that `rest` leaves, if it is given."""
-        if rest is None and self._are_few(index, places):
-            return self._open_few(index, places)
+        if self._are_few(index, places):
+            return self._open_few(index, places, rest)
         level = self._level(index)
         generator = level.generator
         steps = self._first_steps(index, places)
@@ -181,8 +182,8 @@ class Canvas:
         level = self._level(index)
         if isinstance(level.generator, SequentialGenerator) or not len(places):
             return
-        if rest is None and self._are_few(index, places):
-            self._close_few(index, places)
+        if self._are_few(index, places):
+            self._close_few(index, places, rest)
             return
         steps = self._first_steps(index, places)
         cond, where = self._cond(index, places, steps), self._where(index, places, steps)
@@ -192,12 +193,12 @@ class Canvas:
         told = (content, cond, where.expand(self.rows, -1, -1), self._there(mask), slots)
         level.generator.close(*told, self._rest_there(rest))
 
-    # The same of a few places on a CPU, in numpy.
+    # The same on a CPU, in compiled arithmetic.
 
     def _are_few(self, index: int, places: IntArray) -> bool:
         return is_lean(self._level(index), self.parents, self.rows * len(places))
 
-    def _open_few(self, index: int, places: IntArray) -> Tensor:
+    def _open_few(self, index: int, places: IntArray, rest: Rest) -> Tensor:
         """As `open`."""
         lean, steps = self._level(index).lean, self._first_steps(index, places)
         where, hint = self._where_few(index, places, steps), None
@@ -219,18 +220,21 @@ class Canvas:
         tokens = np.repeat(where[None], self.rows, axis=0)
         if hint is not None:
             tokens[self.is_given] += hint
-        hidden = lean.said(tokens, self.cond_few(index, places, steps), places, mask, slots)
-        array(self.handed[index])[:, places] = lean.down(hidden)
+        hidden = lean.said(tokens, self.cond_few(index, places, steps), places, mask, slots, rest)
+        for left in rest or ():
+            places = places[left]
+        down = lean.down(hidden.reshape(-1, hidden.shape[2]))
+        array(self.handed[index])[:, places] = down.reshape(self.rows, len(places), down.shape[1])
         return torch.from_numpy(hidden)
 
-    def _close_few(self, index: int, places: IntArray) -> None:
+    def _close_few(self, index: int, places: IntArray, rest: Rest) -> None:
         """As `close`."""
         lean, steps = self._level(index).lean, self._first_steps(index, places)
         self.caches[index].is_filled[places] = True
         slots, mask = self._slots(index, places, is_kept=True, holds=True)
         tokens = lean.content(self._holds_few(lean.span, places, index)) + self._where_few(index, places, steps)
         tokens = np.repeat(tokens[None], self.rows, axis=0)
-        lean.told(tokens, self.cond_few(index, places, steps), places, mask, slots)
+        lean.told(tokens, self.cond_few(index, places, steps), places, mask, slots, rest)
 
     def cond_few(self, index: int, places: IntArray, steps: IntArray) -> Array:
         """As `_cond`: (rows * N, cond)."""

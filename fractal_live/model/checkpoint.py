@@ -74,16 +74,7 @@ def load(path: Path, device: torch.device | str = "cpu") -> Checkpoint:
         raise CheckpointError(f"{path}: its model config cannot be built: {error}") from error
     fill(model, path, tensors)
     model = model.to(device).eval().requires_grad_(False)
-    lay_out(model)
     return Checkpoint(model, identity(path), header.get("training", {}))
-
-
-def lay_out(model: nn.Module) -> None:
-    """Lays the weights of linear layers out input by input, as they are read fastest for a few tokens; they are the
-    same weights in the same places."""
-    for layer in model.modules():
-        if isinstance(layer, nn.Linear):
-            layer.weight.data = layer.weight.data.t().contiguous().t()
 
 
 def read(path: Path, kind: str) -> tuple[dict[str, Any], dict[str, torch.Tensor]]:

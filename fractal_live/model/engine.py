@@ -12,11 +12,13 @@ import torch
 
 from fractal_live.model.checkpoint import load
 from fractal_live.model.config import HALF_STEPS
+from fractal_live.model.layers import StepCodes
+from fractal_live.model.lean import pack
 from fractal_live.model.unfold import Unfolded, next_plan, unfold_bar, unfold_missing, unfold_piece
 from fractal_live.music.loudness import levelled
 from fractal_live.music.meter import FOUR_FOUR, Meter
 from fractal_live.music.notes import Bar
-from fractal_live.music.plan import COLUMN, PlanTable
+from fractal_live.music.plan import COLUMN, PlanTable, unknown_plan
 from fractal_live.music.request import (
     BarReply,
     BarRequest,
@@ -43,18 +45,24 @@ class Engine:
         self.device = choose_device(device)
         loaded = load(checkpoint_path, self.device)
         self.model, self.checkpoint_id, self.training = loaded.model, loaded.checkpoint_id, loaded.training
+        if self.device.type == "cpu":
+            pack(self.model)
+        self.model.step_codes = StepCodes(self.model.steps)
 
     @property
     def parameters(self) -> int:
         return sum(parameter.numel() for parameter in self.model.parameters())
 
     def warm_up(self) -> int:
-        """Unfolds a few bars on what came before, so that the first real one is not the slowest.
-        Returns the nanoseconds the last one took."""
+        """Unfolds a few bars on what came before, the first one with everything asked that can be, so that no real one
+        is the first of its kind. Returns the nanoseconds the last one took."""
         past: tuple[Bar, ...] = ()
         took_ns = 0
+        asked = unknown_plan()
+        asked[:, [COLUMN["density"], COLUMN["duration"], COLUMN["register"]]] = 16, 2, 60
+        demanding = Sampling(cfg_scale=2.0, top_p=0.9, top_k=40, mask_k=1)
         for index in range(WARM_UP_BARS):
-            reply = self.bar(BarRequest(index, past))
+            reply = self.bar(BarRequest(index, past) if index else BarRequest(0, plan=asked, sampling=demanding))
             past = (*past, reply.bar)
             took_ns = reply.took_ns
         return took_ns

@@ -28,7 +28,7 @@ from fractal_live.model.echo import (
     strength_of,
 )
 from fractal_live.model.latent import LatentEncoder
-from fractal_live.model.layers import GuideEncoder, Guides, StepEncoder, Texture
+from fractal_live.model.layers import GuideEncoder, Guides, StepCodes, StepEncoder, Texture
 from fractal_live.model.lean import LeanLevel
 from fractal_live.model.mar import MaskedGenerator
 from fractal_live.model.order import band_of, band_width, cells_per_half, opening, scan, sees_known
@@ -93,6 +93,7 @@ class Fractal(nn.Module):
         self.structure = Structure(config)
         self.no_plan = nn.Parameter(torch.zeros(config.levels[0].compressed_dim))
         self.steps = StepEncoder(config)
+        self.step_codes: StepCodes | None = None  # set by those who know that the weights stay as they are
         self.levels = nn.ModuleList(Level(config, index) for index in range(1, len(config.levels)))
         self.heads = PhraseHeads(config.levels[1].embed_dim)
         self.bands = nn.Parameter(torch.zeros(config.pitch_bands, config.levels[-1].embed_dim))

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fractal_live.model.attention import attend, rotate, rotation
-from fractal_live.model.cache import Memory, Slots
-from fractal_live.model.config import CHROMA_LEVELS, ECHOES, MAX_HALF_ONSETS, ModelConfig
-from fractal_live.model.lean import Array, LeanGuide, LeanTrunk, Lines, array, gelu, is_lean, swept, turn_at
+from fractal_live.model.cache import FewMemory, Memory, Slots
+from fractal_live.model.config import CHROMA_LEVELS, ECHOES, HALF_STEPS, MAX_HALF_ONSETS, ModelConfig
+from fractal_live.model.lean import Array, LeanGuide, LeanSteps, LeanTrunk, array, is_lean
 from fractal_live.music.plan import ATTRIBUTES
 
 PLAN_COLUMNS = len(ATTRIBUTES)
+KEPT_HALVES = 256  # each some 15 kB
 
 
 class AdaLN(nn.Module):
@@ -123,12 +126,8 @@ class Trunk(nn.Module):
     ) -> Tensor:
         """x (B, T, C), cond (B, T or 1, cond_dim), positions (T,), mask (B or 1, 1, Tq, Tk) True where seen. With
         a memory the keys are those it joins to x's own."""
-        if is_lean(self, x, x.shape[0] * x.shape[1]):
-            B, T, _ = x.shape
-            under = array(cond.expand(B, T, -1) if B > 1 else cond).reshape(-1, cond.shape[-1])
-            seen, turn_few = None if mask is None else mask.numpy(), turn_at(positions.numpy(), self.head_dim)
-            lean = self.lean
-            return torch.from_numpy(lean(array(x), lean.modulations(under), turn_few, seen, memory))
+        if is_lean(self, x, x.shape[0] * x.shape[1]) and (memory is None or isinstance(memory, Slots)):
+            return self._few(x, cond, positions, mask, memory)
         turn = rotation(positions, self.head_dim)
         for index, block in enumerate(self.blocks):
             x = block(x, cond, turn, mask, index, memory)
@@ -139,6 +138,8 @@ class Trunk(nn.Module):
         """As `forward` of tokens at the slots' places, of which fewer and fewer matter: `rest` (M,) per block is which
         of the tokens that came to it go on from it. All that come to a block are put into the cache there. Returns
         those that are left: (B, M, C)."""
+        if is_lean(self, x, x.shape[0] * x.shape[1]):
+            return self._few(x, cond, slots.places, mask, slots, rest)
         turn = rotation(slots.places, self.head_dim)
         for index, (block, left) in enumerate(zip(self.blocks, rest, strict=True)):
             assert isinstance(block, Block), "a list of blocks"
@@ -153,7 +154,11 @@ class Trunk(nn.Module):
     def asked(self, x: Tensor, cond: Tensor, mask: Tensor, asked: Tensor) -> Tensor:
         """As `forward` of tokens at places 0... without a memory, of which only those `asked` (M,) are wanted: the last
         block makes no others. Returns (B, M, C)."""
-        turn = rotation(torch.arange(x.shape[1], device=x.device), self.head_dim)
+        everything = torch.arange(x.shape[1], device=x.device)
+        if is_lean(self, x, x.shape[0] * x.shape[1]):
+            rest = [everything] * (len(self.blocks) - 1)
+            return self._few(x, cond, everything, mask, None, [*rest, asked])
+        turn = rotation(everything, self.head_dim)
         *blocks, last = self.blocks
         for index, block in enumerate(blocks):
             x = block(x, cond, turn, mask, index, None)
@@ -161,6 +166,21 @@ class Trunk(nn.Module):
         x = last.remember(x, cond, turn, mask, len(blocks), None, asked)
         out: Tensor = self.norm(x, _of(cond, asked, 1))
         return out
+
+    def _few(
+        self,
+        x: Tensor,
+        cond: Tensor,
+        positions: Tensor,
+        mask: Tensor | None,
+        memory: FewMemory | None,
+        rest: Sequence[Tensor] | None = None,
+    ) -> Tensor:
+        """`forward`, `remember` and `asked` in compiled arithmetic."""
+        seen = np.ones((1, 1, x.shape[1]), dtype=np.bool_) if mask is None else np.ascontiguousarray(mask[:, 0].numpy())
+        left = None if rest is None else [tokens.numpy() for tokens in rest]
+        under = array(cond.expand(len(x), -1, -1)).reshape(-1, cond.shape[-1])
+        return torch.from_numpy(self.lean(array(x.contiguous()), under, positions.numpy(), seen, memory, left))
 
 
 def _of(x: Tensor, tokens: Tensor, axis: int) -> Tensor:
@@ -186,20 +206,34 @@ class StepEncoder(nn.Module):
         Returns (B, T, step_dim)."""
         B, T = content.shape[:2]
         if is_lean(self, content, B * T):
-            return torch.from_numpy(self._lean(array(content).reshape(B * T, 3, 128)).reshape(B, T, -1))
+            return torch.from_numpy(LeanSteps(self)(array(content).reshape(B * T, 3, 128)).reshape(B, T, -1))
         swept = F.gelu(self.sweep(content.reshape(B * T, 3, 128)))
         out: Tensor = self.project(F.gelu(self.refine(swept)).flatten(1)).view(B, T, -1)
         return out
 
-    def _lean(self, content: Array) -> Array:
-        wide = gelu(swept(content, array(self.sweep.weight), _bias(self.sweep), self.STRIDE, 4))
-        narrow = gelu(swept(wide, array(self.refine.weight), _bias(self.refine), 1, 1))
-        return Lines(self.project)(narrow.reshape(len(content), -1))
 
+class StepCodes:
+    """What half bars hold, encoded, kept from one request to the next: a bar that was played is read some thirty times.
+    For weights that stay as they are. Half bars are encoded one by one, so that what is known changes nothing."""
 
-def _bias(layer: nn.Conv1d) -> Array:
-    assert layer.bias is not None, "these convolutions have a bias"
-    return array(layer.bias)
+    def __init__(self, steps: StepEncoder) -> None:
+        self._steps = steps
+        self._known: OrderedDict[bytes, Tensor] = OrderedDict()
+
+    def __call__(self, content: Array) -> Tensor:
+        """content (T, 3, 128) of whole half bars, as `StepEncoder` takes it: (T, step_dim)."""
+        device = self._steps.project.weight.device
+        found = []
+        for half in content.reshape(-1, HALF_STEPS, *content.shape[1:]):
+            key = half.tobytes()
+            code = self._known.pop(key, None)
+            if code is None:
+                code = self._steps(torch.from_numpy(half)[None].to(device))[0]
+            self._known[key] = code
+            found.append(code)
+        while len(self._known) > KEPT_HALVES:
+            self._known.popitem(last=False)
+        return torch.cat(found)
 
 
 class BarPlace(nn.Module):
@@ -260,8 +294,6 @@ class GuideEncoder(nn.Module):
         self._few: tuple[int, LeanGuide] | None = None
 
     def forward(self, guides: Guides) -> Tensor:
-        if is_lean(self, guides.plan, guides.plan.shape[0] * guides.plan.shape[1]):
-            return torch.from_numpy(self._lean(guides))
         known = ~torch.isnan(guides.plan)
         cells = torch.cat([torch.nan_to_num(guides.plan), known.to(guides.plan.dtype)], dim=-1)
         out = torch.where(guides.plan_given[:, None, None], self.plan(cells), self.plan_null)
@@ -286,12 +318,3 @@ class GuideEncoder(nn.Module):
         if self._few is None or self._few[0] != at:
             self._few = at, LeanGuide(self)
         return self._few[1]
-
-    def _lean(self, guides: Guides) -> Array:
-        texture = guides.texture
-        told = (
-            None
-            if texture is None
-            else (texture.chroma.numpy(), texture.remaining.numpy(), texture.steps_left.numpy(), texture.echo.numpy())
-        )
-        return self.lean(array(guides.plan), guides.plan_given.numpy(), told, guides.texture_given.numpy())

@@ -1,42 +1,41 @@
-"""The arithmetic of a few tokens on a CPU, in numpy: there torch spends more on the dispatch of its operators than on
-their arithmetic, and a bar is some hundred tokens one after another.
+"""The model's modules on a CPU, in compiled arithmetic: there torch spends more on the dispatch of its operators than
+on what they do, and a bar is some hundred tokens one after another.
 
-Each function has its slow twin among the modules whose weights it reads; the weights are read where they lie, so that
+Each class has its slow twin among the modules whose weights it reads; the weights are read where they lie, so that
 both always have the same.
 """
 
 from __future__ import annotations
 
-import math
+from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 import torch
-import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fractal_live.model import compiled
 from fractal_live.model.attention import rotation
-from fractal_live.model.cache import FewMemory
+from fractal_live.model.cache import FewMemory, Kept
 from fractal_live.model.grid import IntArray
 
 Array = npt.NDArray[np.float32]
 Turn = tuple[Array, Array]
-Modulation = tuple[Array, Array]
-"""What a condition makes of a norm: one plus the scale, and the shift, (N or 1, C) each."""
 
 Given = npt.NDArray[np.bool_]
 TextureArrays = tuple[IntArray, IntArray, IntArray, IntArray]
 """Chroma levels, onsets and steps still to come, and echo class, as in `layers.Texture`."""
 
-FEW = 24  # tokens; from about there on arithmetic outweighs dispatch
+MOST = 1024  # tokens at once; of more of them torch's several threads make less work
 
 
 def is_lean(module: nn.Module, x: Tensor, tokens: int) -> bool:
-    """Whether so few tokens are to be taken the lean way: in inference, on a CPU, in single precision."""
+    """Whether tokens are to be taken the lean way: in inference, on a CPU, in single precision."""
     return (
-        tokens <= FEW
+        compiled.HAS_COMPILER
+        and tokens <= MOST
         and not torch.is_grad_enabled()
         and not module.training
         and x.dtype == torch.float32
@@ -50,72 +49,39 @@ def array(x: Tensor) -> Array:
     return out
 
 
-class Lines:
-    """A linear layer: x (..., in) to (..., out)."""
+PACKED = "_packed"
+STEPS = 32767  # of a packed weight from 0 to the largest of its line
 
-    __slots__ = ("bias", "weight")
+
+def pack(model: nn.Module) -> None:
+    """Gives every linear layer of a model whose weights stay as they are a second form, in 16 bits: a bar reads each
+    weight some thirty times and has little to do with it, so that its time is that of the reading."""
+    for layer in model.modules():
+        if isinstance(layer, nn.Linear):
+            weight = array(layer.weight)
+            scale = np.maximum(np.abs(weight).max(axis=1), np.finfo(np.float32).tiny) / np.float32(STEPS)
+            setattr(layer, PACKED, (np.rint(weight / scale[:, None]).astype(np.int16), scale.astype(np.float32)))
+
+
+def arrays(layer: nn.Linear) -> tuple[compiled.Weight, Array, Array]:
+    """Weight, scale and bias of a linear layer, for `compiled.lines`: packed if it is, else where they lie."""
+    bias = compiled.NONE if layer.bias is None else array(layer.bias)
+    weight, scale = getattr(layer, PACKED, None) or (array(layer.weight), compiled.NONE)
+    return weight, scale, bias
+
+
+class Lines:
+    """A linear layer: x (N, in) to (N, out)."""
+
+    __slots__ = ("arrays",)
 
     def __init__(self, layer: nn.Linear) -> None:
-        self.weight = array(layer.weight).T
-        self.bias = None if layer.bias is None else array(layer.bias)
+        self.arrays = arrays(layer)
 
     def __call__(self, x: Array) -> Array:
-        out: Array = x @ self.weight
-        if self.bias is not None:
-            out += self.bias
+        out = np.empty((len(x), len(self.arrays[0])), dtype=np.float32)
+        compiled.lines(x, *self.arrays, out)
         return out
-
-
-def normed(x: Array, modulation: Modulation) -> Array:
-    """AdaLN of x (N, C) under what its condition makes of it."""
-    size = x.shape[1]
-    if len(x) == 1:
-        only = x[0]
-        away = x - np.float32(np.add.reduce(only) / size)
-        away *= np.float32(1 / math.sqrt(np.dot(away[0], away[0]) / size + 1e-5))
-        away *= modulation[0]
-        away += modulation[1]
-        return away
-    away = np.subtract(x, np.add.reduce(x, axis=1, keepdims=True) * np.float32(1 / size), dtype=np.float32)
-    deviation: Array = np.sqrt(np.einsum("ij,ij->i", away, away)[:, None] * np.float32(1 / size) + np.float32(1e-5))
-    away /= deviation
-    away *= modulation[0]
-    away += modulation[1]
-    out: Array = away
-    return out
-
-
-def gelu_tanh(x: Array) -> Array:
-    """Hendrycks & Gimpel 2016, the approximation by tanh."""
-    inner = x * x
-    inner *= np.float32(0.044715 * math.sqrt(2 / math.pi))
-    inner += np.float32(math.sqrt(2 / math.pi))
-    inner *= x
-    np.tanh(inner, out=inner)
-    inner += 1
-    inner *= x
-    inner *= np.float32(0.5)
-    return inner
-
-
-def gelu(x: Array) -> Array:
-    out: Array = F.gelu(torch.from_numpy(x)).numpy()
-    return out
-
-
-def swept(x: Array, weight: Array, bias: Array, stride: int, padding: int) -> Array:
-    """A convolution along the last axis: x (N, in, L), weight (out, in, K), bias (out,): (N, out, L')."""
-    N, wide, length = x.shape
-    taps = weight.shape[2]
-    padded = np.zeros((N, wide, length + 2 * padding), dtype=np.float32)
-    padded[:, :, padding : padding + length] = x
-    places = (length + 2 * padding - taps) // stride + 1
-    step, channel, along = padded.strides
-    strides = (step, channel, along, along * stride)
-    windows = np.ndarray((N, wide, taps, places), np.float32, padded, 0, strides).reshape(N, wide * taps, places)
-    out: Array = np.matmul(weight.reshape(len(weight), -1), windows)
-    out += bias[:, None]
-    return out
 
 
 @lru_cache(maxsize=8)
@@ -132,84 +98,91 @@ def turn_at(places: IntArray, dim: int) -> Turn:
     return cos[places], sin[places]
 
 
-def turned(x: Array, turn: Turn) -> Array:
-    """Rotary position of x (B, N, H, D) by cosines and sines (N, D/2)."""
-    cos, sin = turn[0][:, None], turn[1][:, None]
-    half = x.shape[-1] // 2
-    a, b = x[..., :half], x[..., half:]
-    out = np.empty(x.shape, dtype=np.float32)
-    np.subtract(a * cos, b * sin, out=out[..., :half])
-    np.add(a * sin, b * cos, out=out[..., half:])
-    return out
-
-
-def attended(q: Array, k: Array, v: Array, mask: npt.NDArray[np.bool_] | None) -> Array:
-    """Softmax attention, (B, H, N, D) to (B, N, H * D); mask broadcastable to (B, H, N, keys), True where seen."""
-    B, H, N, D = q.shape
-    scores = np.matmul(q * np.float32(D**-0.5), k.transpose(0, 1, 3, 2))
-    if mask is not None:
-        scores = np.where(mask, scores, np.float32(-np.inf))
-    scores -= np.maximum.reduce(scores, axis=-1, keepdims=True)
-    np.exp(scores, out=scores)
-    scores /= np.add.reduce(scores, axis=-1, keepdims=True)
-    out: Array = np.matmul(scores, v).transpose(0, 2, 1, 3).reshape(B, N, H * D)
-    return out
-
-
 class LeanBlock:
     """The weights of a `layers.Block`, whose module stands on this one."""
 
-    __slots__ = ("mlp_in", "mlp_out", "norm_attention", "norm_mlp", "out", "qkv")
+    __slots__ = ("arrays", "norm_attention", "norm_mlp")
 
     def __init__(self, block: Any) -> None:
-        self.qkv, self.out = Lines(block.qkv), Lines(block.out)
-        self.mlp_in, self.mlp_out = Lines(block.mlp_in), Lines(block.mlp_out)
         self.norm_attention = Lines(block.norm_attention.modulation)
         self.norm_mlp = Lines(block.norm_mlp.modulation)
+        self.arrays = (*arrays(block.qkv), *arrays(block.out), *arrays(block.mlp_in), *arrays(block.mlp_out))
 
 
 class LeanTrunk:
-    """The weights of a `layers.Trunk`; `modulations` of a condition serve for every token under it."""
+    """The weights of a `layers.Trunk`."""
 
     def __init__(self, trunk: Any, heads: int) -> None:
-        self.heads = heads
+        self.heads, self.head_dim = heads, trunk.head_dim
         self.blocks = [LeanBlock(block) for block in trunk.blocks]
         self.norm = Lines(trunk.norm.modulation)
 
-    def modulations(self, cond: Array) -> list[Modulation]:
-        """What conditions (N, cond_dim) make of every norm, in order."""
+    def modulations(self, cond: Array) -> list[Array]:
+        """What conditions (N, cond_dim) make of every norm, in order: scale and shift, (N, 2C) each."""
         norms = [norm for block in self.blocks for norm in (block.norm_attention, block.norm_mlp)]
-        return [_modulation(norm(cond)) for norm in (*norms, self.norm)]
+        return [norm(cond) for norm in (*norms, self.norm)]
 
     def __call__(
         self,
         x: Array,
-        modulations: list[Modulation],
-        turn: Turn,
-        mask: npt.NDArray[np.bool_] | None,
-        memory: FewMemory | None,
-        is_told: bool = False,
+        cond: Array,
+        places: IntArray,
+        mask: npt.NDArray[np.bool_],
+        memory: FewMemory | None = None,
+        rest: Sequence[IntArray] | None = None,
+        modulations: list[Array] | None = None,
     ) -> Array:
-        """x (B, N, C); modulations for (B * N or 1) tokens. What is told is only remembered: nothing comes of it."""
+        """x (B, N, C) at places (N,), under conditions (B or B * N, cond) or what is known of their modulations; mask
+        (B or 1, N or 1, columns) True where seen; `rest` as in `layers.Trunk.remember`. Returns (B, N, C), or those
+        that are left."""
         B, N, C = x.shape
-        x, heads = x.reshape(B * N, C), self.heads
+        if memory is None:
+            shape = (B, self.heads, N, self.head_dim)
+            alone = Kept(np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32), 0, N, True)
+        slots, left = np.arange(N) if memory is None else places, np.arange(N)
+        cos, sin = turn_at(places, self.head_dim)
         for index, block in enumerate(self.blocks):
-            qkv = block.qkv(normed(x, modulations[2 * index])).reshape(B, N, 3 * heads, C // heads)
-            qk = turned(qkv[:, :, : 2 * heads], turn).transpose(0, 2, 1, 3)  # (B, 2H, N, D)
-            q, k, v = qk[:, :heads], qk[:, heads:], qkv[:, :, 2 * heads :].transpose(0, 2, 1, 3)
-            if memory is not None:
-                k, v = memory.joined_few(index, k, v)
-            if is_told and index == len(self.blocks) - 1:
-                break
-            x = x + block.out(attended(q, k, v, mask).reshape(B * N, C))
-            x = x + block.mlp_out(gelu_tanh(block.mlp_in(normed(x, modulations[2 * index + 1]))))
-        return normed(x, modulations[-1]).reshape(B, N, C)
+            kept = alone if memory is None else memory.few(index)
+            before = block.norm_attention(cond) if modulations is None else modulations[2 * index]
+            told = x, before
+            if rest is not None:
+                left = rest[index]
+                cond = _of(cond, B, left)
+            after = block.norm_mlp(cond) if modulations is None else modulations[2 * index + 1]
+            seen = cos, sin, mask, kept.keys, kept.values, slots, kept.low, kept.high, kept.is_kept
+            arguments: Any = (*told, after, *block.arrays, *seen, left)
+            x = compiled.block(*arguments)
+            if rest is not None:
+                if not len(left):
+                    return x
+                cos, sin, slots = cos[left], sin[left], slots[left]
+                mask = mask if mask.shape[1] == 1 else mask[:, left]
+        last = self.norm(cond) if modulations is None else modulations[-1]
+        flat = x.reshape(-1, C)
+        out = np.empty_like(flat)
+        compiled.normed(flat, last, np.arange(len(flat)) // (len(flat) // len(last)), out)
+        return out.reshape(x.shape)
 
 
-def _modulation(made: Array) -> Modulation:
-    size = made.shape[1] // 2
-    made[:, :size] += 1
-    return made[:, :size], made[:, size:]
+def _of(cond: Array, B: int, left: IntArray) -> Array:
+    """What of conditions (B or B * N, cond) is of the tokens left."""
+    if len(cond) == B:
+        return cond
+    out: Array = cond.reshape(B, -1, cond.shape[1])[:, left].reshape(B * len(left), cond.shape[1])
+    return out
+
+
+class LeanSteps:
+    """The weights of a `layers.StepEncoder`."""
+
+    def __init__(self, steps: Any) -> None:
+        sweeps = [array(weights) for layer in (steps.sweep, steps.refine) for weights in (layer.weight, layer.bias)]
+        self.arrays: Any = (*sweeps, *arrays(steps.project))
+
+    def __call__(self, content: Array) -> Array:
+        """content (N, 3, 128): (N, step_dim)."""
+        out: Array = compiled.step_codes(content, *self.arrays)
+        return out
 
 
 class LeanGuide:
@@ -217,12 +190,10 @@ class LeanGuide:
 
     def __init__(self, guide: Any) -> None:
         self.plan, self.mix, self.plan_null = Lines(guide.plan), Lines(guide.mix), array(guide.plan_null)
-        self.has_texture = hasattr(guide, "texture_null")
-        if self.has_texture:
-            self.texture_null, self.pace = array(guide.texture_null), Lines(guide.pace)
-            self.chroma, self.chroma_bias = array(guide.chroma.weight).T, array(guide.chroma.bias)
-            self.remaining, self.echo = array(guide.remaining.weight), array(guide.echo.weight)
-            self.class_start = np.arange(0, len(self.chroma), len(self.chroma) // 12)
+        if hasattr(guide, "texture_null"):
+            self.texture_null = array(guide.texture_null)
+            layers = (guide.chroma.weight, guide.chroma.bias, guide.remaining.weight, guide.pace.weight)
+            self.texture = tuple(array(weights) for weights in (*layers, guide.pace.bias, guide.echo.weight))
 
     def for_rows(self, plan: Array, texture: TextureArrays | None, is_given: Given) -> Array:
         """Of N tokens, plan (N, 6) and texture, to several rows, of which some are given it: (rows, N, dim)."""
@@ -230,12 +201,7 @@ class LeanGuide:
         told = self.plan(np.concatenate([np.where(known, plan, 0), known], axis=-1, dtype=np.float32))
         null = self.plan_null
         if texture is not None:
-            chroma, remaining, left, echo = texture
-            told += np.add.reduce(self.chroma[self.class_start + chroma], axis=1)
-            told += self.chroma_bias
-            told += self.remaining[remaining.clip(0, len(self.remaining) - 1)]
-            told += self.pace(np.stack([remaining / np.maximum(left, 1), left / 8], axis=-1).astype(np.float32))
-            told += self.echo[echo]
+            compiled.texture_codes(told, *texture, *self.texture)
             null = null + self.texture_null
         out = told[None]
         if len(is_given) > 1:
@@ -243,33 +209,13 @@ class LeanGuide:
         out = out / (1 + np.exp(-out))
         return self.mix(out.reshape(out.shape[0] * len(plan), -1)).reshape(len(is_given), len(plan), -1)
 
-    def __call__(self, plan: Array, plan_given: Given, texture: TextureArrays | None, texture_given: Given) -> Array:
-        """plan (B, N, 6), texture of (B, N) tokens; given (B,): (B, N, dim)."""
-        B, N, _ = plan.shape
-        known = ~np.isnan(plan)
-        cells = np.concatenate([np.where(known, plan, 0), known], axis=-1, dtype=np.float32)
-        out = self.plan(cells.reshape(B * N, -1)).reshape(B, N, -1)
-        out[~plan_given] = self.plan_null
-        if texture is not None:
-            chroma, remaining, left, echo = texture
-            pace = np.stack([remaining / np.maximum(left, 1), left / 8], axis=-1).astype(np.float32)
-            told = np.add.reduce(self.chroma[self.class_start + chroma], axis=2)
-            told += self.chroma_bias
-            told += self.remaining[remaining.clip(0, len(self.remaining) - 1)]
-            told += self.pace(pace.reshape(B * N, 2)).reshape(B, N, -1)
-            told += self.echo[echo]
-            told[~texture_given] = self.texture_null
-            out += told
-        out /= 1 + np.exp(-out)
-        return self.mix(out.reshape(B * N, -1)).reshape(B, N, -1)
-
 
 class LeanLevel:
     """The weights of a `fractal.Level`: tokens, and what its trunk makes of them."""
 
     def __init__(self, level: Any) -> None:
         generator = level.generator
-        self.span, self.head_dim = level.span, generator.trunk.head_dim
+        self.span = level.span
         self.is_sequential = hasattr(generator, "mask")
         self.blank = array(generator.mask if self.is_sequential else generator.query)
         self.content, self.down = Lines(generator.content), Lines(level.down)
@@ -278,15 +224,29 @@ class LeanLevel:
         self.trunk: LeanTrunk = generator.trunk.lean
 
     def said(
-        self, tokens: Array, cond: Array, places: IntArray, mask: npt.NDArray[np.bool_], memory: FewMemory
+        self,
+        tokens: Array,
+        cond: Array,
+        places: IntArray,
+        mask: npt.NDArray[np.bool_],
+        memory: FewMemory,
+        rest: Sequence[IntArray] | None = None,
     ) -> Array:
-        """Hidden states (B, N, dim) of tokens (B, N, dim) at places, under cond (B * N, cond), mask (N, keys)."""
-        turn = turn_at(places, self.head_dim)
-        return self.trunk(tokens, self.trunk.modulations(cond), turn, mask, memory)
+        """Hidden states (B, N, dim) of tokens (B, N, dim) at places, under cond (B * N, cond), mask (N, keys), or of
+        those that `rest` leaves."""
+        return self.trunk(tokens, cond, places, np.ascontiguousarray(mask[None]), memory, rest)
 
     def told(
-        self, tokens: Array, cond: Array, places: IntArray, mask: npt.NDArray[np.bool_], memory: FewMemory
+        self,
+        tokens: Array,
+        cond: Array,
+        places: IntArray,
+        mask: npt.NDArray[np.bool_],
+        memory: FewMemory,
+        rest: Sequence[IntArray] | None = None,
     ) -> None:
         """Puts tokens into the memory."""
-        turn = turn_at(places, self.head_dim)
-        self.trunk(tokens, self.trunk.modulations(cond), turn, mask, memory, is_told=True)
+        if rest is None:
+            every = np.arange(len(places))
+            rest = [*[every] * (len(self.trunk.blocks) - 1), every[:0]]
+        self.said(tokens, cond, places, mask, memory, rest)

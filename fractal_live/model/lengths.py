@@ -10,12 +10,11 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
+from fractal_live.model.compiled import tilted
 from fractal_live.model.config import DURATIONS
 from fractal_live.music.plan import COLUMN, PlanTable
 
 LENGTHS = np.array(DURATIONS, dtype=np.float64)
-MOST_TILT = 6.0
-HALVINGS = 24
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -46,23 +45,11 @@ class Lengths:
             return scores
         counted = self._counted(bar, step)
         slope = np.log(counted)  # what lies beyond the bar line adds nothing, so that it is not favoured
-        share = self._owed[bar] / self._notes[bar]
-        low, high = -MOST_TILT, MOST_TILT
-        for _ in range(HALVINGS):
-            middle = (low + high) / 2
-            if _mean(scores + middle * slope, counted) < share:
-                low = middle
-            else:
-                high = middle
-        out: npt.NDArray[np.float32] = (scores + (low + high) / 2 * slope).astype(scores.dtype)
+        tilt = tilted(scores, slope, counted, self._owed[bar] / self._notes[bar])
+        out: npt.NDArray[np.float32] = (scores + tilt * slope).astype(scores.dtype)
         return out
 
     def _counted(self, bar: int, step: int) -> FloatArray:
         """What a note of each class adds to what is owed."""
         out: FloatArray = np.minimum(LENGTHS, self._steps[bar] - step) if self._is_clipped[bar] else LENGTHS
         return out
-
-
-def _mean(scores: FloatArray, values: FloatArray) -> float:
-    weights = np.exp(scores - scores.max())
-    return float(weights @ values / weights.sum())

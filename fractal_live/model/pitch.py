@@ -15,10 +15,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fractal_live.model import compiled
 from fractal_live.model.cache import KVCache
 from fractal_live.model.config import DURATIONS, ECHO_STRENGTHS, VELOCITY_BINS, ModelConfig
 from fractal_live.model.layers import AdaLN, Trunk
-from fractal_live.model.lean import Array, array, gelu, is_lean, swept
+from fractal_live.model.lean import Array, array, is_lean
 
 PITCHES = 128
 STOP = PITCHES
@@ -110,7 +111,7 @@ class PitchRecall(nn.Module):
         flat = maps.flatten(0, 1)
         if is_lean(self, flat, len(flat)):
             assert self.sweep.bias is not None, "the sweep has a bias"
-            features = gelu(swept(array(flat), array(self.sweep.weight), array(self.sweep.bias), 1, 12))
+            features = compiled.recalled(array(flat), array(self.sweep.weight), array(self.sweep.bias))
             return Recall(torch.from_numpy(features), flat.sum(-1), source.flatten(0, 1), grade.flatten())
         return Recall(F.gelu(self.sweep(flat)), flat.sum(-1), source.flatten(0, 1), grade.flatten())
 

@@ -7,6 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from fractal_live.model import compiled
 from fractal_live.model.lean import Array
 from fractal_live.music.request import Sampling
 
@@ -42,21 +43,14 @@ def draw(scores: Tensor, sampling: Sampling, generator: torch.Generator) -> Tens
 
 def drawn(scores: Array, sampling: Sampling, generator: torch.Generator) -> npt.NDArray[np.int64]:
     """As `draw`, of a few rows of scores (N, n) in numpy: (N,). The chance is drawn where the generator is."""
-    if generator.device.type != "cpu" or is_filtering(sampling):
+    if generator.device.type != "cpu" or not compiled.HAS_COMPILER:
         there = torch.from_numpy(scores).to(generator.device)
         chosen: npt.NDArray[np.int64] = draw(there, sampling, generator).cpu().numpy()
         return chosen
-    share = scores / np.float32(max(sampling.temperature, 1e-3))
-    share -= np.maximum.reduce(share, axis=-1, keepdims=True)
-    np.exp(share, out=share)
-    share /= torch.empty(share.shape).exponential_(generator=generator).numpy()
-    likeliest: npt.NDArray[np.int64] = share.argmax(axis=-1)
+    chance = torch.empty(scores.shape).exponential_(generator=generator).numpy()
+    filters = (int(sampling.top_k), float(sampling.top_p), int(sampling.mask_k), float(sampling.mask_p))
+    likeliest: npt.NDArray[np.int64] = compiled.chosen(scores, max(float(sampling.temperature), 1e-3), *filters, chance)
     return likeliest
-
-
-def is_filtering(sampling: Sampling) -> bool:
-    """Whether any filter is on."""
-    return sampling.top_k > 0 or sampling.top_p < 1 or sampling.mask_k > 0 or sampling.mask_p > 0
 
 
 def filtered(scores: Tensor, sampling: Sampling) -> Tensor:

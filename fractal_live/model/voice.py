@@ -1,21 +1,22 @@
 """A chord in the making, as its cells' leaf sees it: asked for scores, told what was chosen, note after note.
 
-Two voices say the same: one asks the leaf's own modules, wherever they are; the lean one does their arithmetic in numpy
-where a few cells are made on a CPU. What they are told and what they answer are numpy arrays of N cells.
+Two voices say the same: one asks the leaf's own modules, wherever they are; the lean one does their arithmetic
+compiled, on a CPU. What they are told and what they answer are numpy arrays of N cells.
 """
 
 from __future__ import annotations
 
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fractal_live.model.cache import FewKVCache
+from fractal_live.model import compiled
+from fractal_live.model.cache import ChordCache
 from fractal_live.model.layers import Trunk
-from fractal_live.model.lean import FEW, Array, Lines, array, gelu, is_lean, turns
+from fractal_live.model.lean import Array, Lines, array, arrays, is_lean
 from fractal_live.model.pitch import PITCHES, ChordTokens, Leaf, PitchRange, Recall
 
 MOST_NOTES = PITCHES  # of a chord: each pitch once
@@ -47,7 +48,7 @@ class Voices:
 
     def of(self, cond: Tensor, recall: Recall, within: PitchRange) -> Voice:
         """Of N cells: cond (N, cond), recall and within (N, ...)."""
-        if self.lean is not None and isinstance(self.leaf.trunk, Trunk) and len(cond) <= FEW:
+        if self.lean is not None and isinstance(self.leaf.trunk, Trunk):
             return LeanVoice(self.lean, self.leaf.trunk, array(cond), recall, within)
         return PlainVoice(self.leaf, cond, recall, within)
 
@@ -89,65 +90,58 @@ class LeanLeaf:
     def __init__(self, leaf: Leaf) -> None:
         self.table = array(leaf.pitch_table())
         self.start, self.rhythm = Lines(leaf.start), Lines(leaf.rhythm)
-        self.query, self.stop, self.interval = Lines(leaf.query), Lines(leaf.stop), Lines(leaf.interval)
-        self.gate, self.pitch_bias = Lines(leaf.recall_gate), array(leaf.pitch_bias)
         self.copied = array(leaf.copied * leaf.has_source)
-        assert leaf.recall.mix.bias is not None, "the mix has a bias"
-        self.mix, self.mix_bias = array(leaf.recall.mix.weight[:, :, 0]), array(leaf.recall.mix.bias)
         self.velocity, self.duration = array(leaf.velocity.weight), array(leaf.duration.weight)
-        self.velocity_hidden, self.velocity_source = Lines(leaf.velocity_hidden), Lines(leaf.velocity_source)
-        self.duration_hidden, self.duration_source = Lines(leaf.duration_hidden), Lines(leaf.duration_source)
-        self.velocity_out, self.duration_out = Lines(leaf.velocity_out), Lines(leaf.duration_out)
+        recall = leaf.recall
+        assert recall.mix.bias is not None, "the mix has a bias"
+        self.pitch_arrays: Any = (
+            self.table,
+            array(leaf.pitch_bias),
+            array(recall.mix.weight[:, :, 0]),
+            array(recall.mix.bias),
+            *(part for layer in (leaf.query, leaf.recall_gate, leaf.interval, leaf.stop) for part in arrays(layer)),
+        )
+        first, source, last = leaf.velocity_hidden, leaf.velocity_source, leaf.velocity_out
+        self.velocity_arrays: Any = (array(source.weight), *arrays(first), *arrays(last))
+        first, source, last = leaf.duration_hidden, leaf.duration_source, leaf.duration_out
+        self.duration_arrays: Any = (array(source.weight), *arrays(first), *arrays(last))
 
 
 class LeanVoice:
     def __init__(self, leaf: LeanLeaf, trunk: Trunk, cond: Array, recall: Recall, within: PitchRange) -> None:
-        self.leaf, self.trunk, self.memory, self.place = leaf, trunk.lean, FewKVCache(), 0
-        self.modulations = self.trunk.modulations(cond)
+        self.leaf, self.trunk = leaf, trunk.lean
+        blocks, heads = len(self.trunk.blocks), self.trunk.heads
+        self.memory = ChordCache(blocks, len(cond), heads, MOST_NOTES + 1, trunk.head_dim)
+        self.cond, self.under = cond, self.trunk.modulations(cond)
         self.features, self.source = array(recall.features), array(recall.source)
         self.pull = leaf.copied[recall.grade.numpy()]
-        self.index, self.rows = np.arange(PITCHES), np.arange(len(cond))
-        low, high = within.low.numpy()[:, None], within.high.numpy()[:, None]
-        self.inside = (self.index >= low) & (self.index <= high)
+        self.rows = np.arange(len(cond))
+        self.low, self.high = within.low.numpy(), within.high.numpy()
         self.below = np.full(len(cond), -1)
         self.token = leaf.start(cond) + leaf.rhythm(array(recall.rhythm))
         self.hidden = self.token
-        self.turn = turns(MOST_NOTES + 1, trunk.head_dim)
 
     def pitch_scores(self) -> Array:
-        leaf = self.leaf
-        here = slice(self.place, self.place + 1)
-        turn = self.turn[0][here], self.turn[1][here]
-        self.hidden = self.trunk(self.token[:, None], self.modulations, turn, None, self.memory)[:, 0]
-        scores = np.empty((len(self.hidden), PITCHES + 1), dtype=np.float32)
-        scores[:, :PITCHES] = leaf.query(self.hidden) @ leaf.table.T + leaf.pitch_bias
-        gate = leaf.gate(self.hidden)
-        recalled = np.matmul((gate @ leaf.mix)[:, None], self.features)[:, 0]
-        scores[:, :PITCHES] += recalled + (gate @ leaf.mix_bias)[:, None]
-        allowed = self.inside
-        if self.place:
-            distance = self.index - self.below[:, None]
-            scores[:, :PITCHES] += leaf.interval(self.hidden)[self.rows[:, None], distance.clip(0)]
-            allowed = allowed & (distance > 0)
-        scores[:, :PITCHES][~allowed] = -np.inf
-        scores[:, PITCHES] = leaf.stop(self.hidden)[:, 0]
-        struck = (self.source[:, 0] > 0) & allowed
-        due = np.where(struck.any(1), struck.argmax(1), PITCHES)
-        scores[self.rows, due] += self.pull
-        return scores
+        place = np.array([self.memory.length])
+        self.memory.length += 1
+        mask = np.ones((1, 1, self.memory.length), dtype=np.bool_)
+        self.hidden = self.trunk(self.token[:, None], self.cond, place, mask, self.memory, None, self.under)[:, 0]
+        told = (self.hidden, self.below, self.low, self.high, self.features, self.source, self.pull)
+        out: Array = compiled.pitch_scores(*told, *self.leaf.pitch_arrays)
+        return out
 
     def velocity_scores(self, pitch: Choice) -> Array:
-        leaf = self.leaf
-        seen = leaf.velocity_hidden(self.hidden) + leaf.table[pitch] + leaf.velocity_source(self._source(pitch))
-        return leaf.velocity_out(gelu(seen))
+        told, leaf = self.leaf.table[pitch], self.leaf
+        out: Array = compiled.value_scores(self.hidden, told, self._source(pitch), *leaf.velocity_arrays)
+        return out
 
     def duration_scores(self, pitch: Choice, velocity: Choice) -> Array:
-        leaf = self.leaf
-        seen = leaf.duration_hidden(self.hidden) + leaf.table[pitch] + leaf.velocity[velocity]
-        return leaf.duration_out(gelu(seen + leaf.duration_source(self._source(pitch))))
+        told, leaf = self.leaf.table[pitch] + self.leaf.velocity[velocity], self.leaf
+        out: Array = compiled.value_scores(self.hidden, told, self._source(pitch), *leaf.duration_arrays)
+        return out
 
     def tell(self, pitch: Choice, velocity: Choice, duration: Choice) -> None:
-        self.below, self.place = pitch, self.place + 1
+        self.below = pitch
         self.token = self.leaf.table[pitch] + self.leaf.velocity[velocity] + self.leaf.duration[duration]
 
     def _source(self, pitch: Choice) -> Array:

@@ -3,19 +3,21 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 
-from fractal_live.model import lean
-from fractal_live.model.cache import KVCache, PlaceCache, Slots
-from fractal_live.model.checkpoint import lay_out
+from fractal_live.model import compiled, lean
+from fractal_live.model.cache import PlaceCache, Slots
+from fractal_live.model.checkpoint import save
 from fractal_live.model.config import ECHOES, ModelConfig
 from fractal_live.model.echo import GRADE_OF, SOURCE_OF, STRENGTH_OF, source_of, strength_index, strength_of
+from fractal_live.model.engine import Engine
 from fractal_live.model.fractal import Level
-from fractal_live.model.layers import Guides, Texture, Trunk
-from fractal_live.model.lean import FEW, is_lean
+from fractal_live.model.layers import KEPT_HALVES, Guides, StepCodes, Texture, Trunk
+from fractal_live.model.lean import MOST, arrays, is_lean, pack
 from fractal_live.model.phrase import Source
 from fractal_live.model.pitch import (
     PITCHES,
@@ -30,6 +32,8 @@ from fractal_live.model.sampling import draw, drawn, guided, mixed
 from fractal_live.model.unfold import unfold_bar
 from fractal_live.model.unfolding import Unfolding
 from fractal_live.model.voice import LeanVoice, PlainVoice, Voices
+from fractal_live.music.meter import FOUR_FOUR, Meter
+from fractal_live.music.plan import unknown_plan
 from fractal_live.music.request import BarRequest, Sampling
 from tests.model.material import dense, played
 from tests.model.tiny import CONFIGS, TINY, lively
@@ -53,12 +57,33 @@ def test_a_lean_trunk_is_the_trunk(rows: int, places: int) -> None:
     index = torch.arange(places + 3)
     mask = (index[:, None] >= index)[None, None]
     whole = trunk(x, cond, index, mask)
-    memory = KVCache()
+    cache = PlaceCache(TINY.levels[2], rows, places + 3, torch.device("cpu"))
     with torch.inference_mode():
         assert is_lean(trunk, x, rows * places)
-        trunk(x[:, :3], cond[:, :3], index[:3], mask[:, :, :3, :3], memory)
-        found = trunk(x[:, 3:], cond[:, 3:], index[3:], mask[:, :, 3:], memory)
+        trunk(x[:, :3], cond[:, :3], index[:3], mask[:, :, :3, :3], Slots(cache, index[:3], 0, 3, True))
+        slots = Slots(cache, index[3:], 0, places + 3, True)
+        found = trunk(x[:, 3:], cond[:, 3:], index[3:], mask[:, :, 3:], slots)
     assert close(found, whole[:, 3:])
+
+
+@SHAPES
+def test_a_lean_trunk_is_asked_as_the_trunk_is(rows: int, places: int) -> None:
+    """Places that are not kept see the three before them and one another."""
+    level = lively(1).levels[1]
+    assert isinstance(level, Level)
+    trunk, chance = level.generator.trunk, torch.Generator().manual_seed(0)
+    dim, width = trunk.norm.modulation.out_features // 2, trunk.norm.modulation.in_features
+    x, cond = torch.randn(rows, places, dim, generator=chance), torch.randn(rows, places, width, generator=chance)
+    index, mask = torch.arange(3, 3 + places), torch.rand(1, 1, places, 3 + places, generator=chance) < 0.7
+    mask[0, 0, :, 3:] |= torch.eye(places, dtype=torch.bool)
+    said = []
+    for is_inference in (False, True):
+        cache = PlaceCache(TINY.levels[2], rows, 3, torch.device("cpu"))
+        for kept in (*cache.keys, *cache.values):
+            kept.copy_(torch.randn(kept.shape, generator=torch.Generator().manual_seed(1)))
+        with torch.inference_mode(is_inference):
+            said.append(trunk(x, cond, index, mask, Slots(cache, index, 0, 3, False)))
+    assert close(said[1], said[0])
 
 
 def test_a_lean_trunk_has_the_weights_as_they_are_now() -> None:
@@ -75,21 +100,23 @@ def test_a_lean_trunk_has_the_weights_as_they_are_now() -> None:
     assert not close(after, before) and close(after, trunk(x, cond, index))
 
 
-@SHAPES
-def test_lean_guides_are_the_guides(rows: int, places: int) -> None:
-    model, rng = lively(2), np.random.default_rng(3)
-    plan = torch.from_numpy(rng.random((rows, places, 6)).astype(np.float32))
-    plan[:, 0, 2] = float("nan")
+@pytest.mark.parametrize("is_given", [[True], [True, False]], ids=str)
+@pytest.mark.parametrize("places", [1, 5])
+def test_lean_guides_are_the_guides(is_given: list[bool], places: int) -> None:
+    model, rng, rows = lively(2), np.random.default_rng(3), len(is_given)
+    plan = rng.random((places, 6)).astype(np.float32)
+    plan[0, 2] = np.nan
+    texture = (rng.integers(0, 4, (places, 12)), *(rng.integers(0, most, places) for most in (40, 9, 30)))
 
-    def some(most: int, *more: int) -> torch.Tensor:
-        return torch.from_numpy(rng.integers(0, most, (rows, places, *more)))
+    def for_rows(values: np.ndarray) -> torch.Tensor:
+        return torch.from_numpy(values)[None].expand(rows, *values.shape)
 
-    texture, given = Texture(some(4, 12), some(40), some(9), some(30)), torch.tensor([True, False][:rows])
-    guides = Guides(plan, texture, given, given)
-    for encoder, asked in ((model.leaf_guide, guides), (model.levels[0].guide, replace(guides, texture=None))):
-        expected = encoder(asked)
-        with torch.inference_mode():
-            assert close(encoder(asked), expected)
+    given = torch.tensor(is_given)
+    guides = Guides(for_rows(plan), Texture(*(for_rows(values) for values in texture)), given, given)
+    for encoder, told in ((model.leaf_guide, texture), (model.levels[0].guide, None)):
+        expected = encoder(guides if told is not None else replace(guides, texture=None))
+        found = encoder.lean.for_rows(plan, told, np.array(is_given))
+        assert close(torch.from_numpy(found), expected)
 
 
 @pytest.mark.parametrize("steps", [1, 5])
@@ -134,9 +161,9 @@ def test_a_lean_voice_says_what_the_plain_one_says(config: ModelConfig, cells: i
 
 
 def test_many_tokens_go_the_way_of_the_modules() -> None:
-    trunk, x = lively(1).structure.trunk, torch.zeros(1, FEW + 1, 4)
+    trunk, x = lively(1).structure.trunk, torch.zeros(1, MOST + 1, 4)
     with torch.inference_mode():
-        assert not is_lean(trunk, x, FEW + 1) and is_lean(trunk, x, FEW)
+        assert not is_lean(trunk, x, MOST + 1) and is_lean(trunk, x, MOST)
         assert not is_lean(trunk.train(), x, 1)
     assert not is_lean(trunk.eval(), x, 1), "gradients need the modules"
 
@@ -190,16 +217,20 @@ def test_chroma_told_class_by_class_is_chroma() -> None:
         assert close(found, expected[:, :, pitch_class])
 
 
-def test_a_trunk_that_is_asked_for_some_tokens_says_of_them_what_it_says_of_all() -> None:
+@pytest.mark.parametrize("is_inference", [False, True])
+def test_a_trunk_that_is_asked_for_some_tokens_says_of_them_what_it_says_of_all(is_inference: bool) -> None:
     trunk, chance = lively(1).structure.trunk, torch.Generator().manual_seed(0)
     x = torch.randn(2, 40, trunk.norm.modulation.out_features // 2, generator=chance)
     mask, asked = torch.rand(2, 1, 1, 40, generator=chance) < 0.8, torch.tensor([3, 39])
     for places in (1, 40):
         cond = torch.randn(2, places, trunk.norm.modulation.in_features, generator=chance)
-        assert close(trunk.asked(x, cond, mask, asked), trunk(x, cond, torch.arange(40), mask)[:, asked])
+        whole = trunk(x, cond, torch.arange(40), mask)
+        with torch.inference_mode(is_inference):
+            assert close(trunk.asked(x, cond, mask, asked), whole[:, asked])
 
 
-def test_what_no_longer_matters_is_not_missed() -> None:
+@pytest.mark.parametrize("is_inference", [False, True])
+def test_what_no_longer_matters_is_not_missed(is_inference: bool) -> None:
     """Thirty places with a window of four, of which the last two are wanted; two blocks reach eight places back."""
     level = lively(1).levels[1]
     assert isinstance(level, Level)
@@ -211,12 +242,14 @@ def test_what_no_longer_matters_is_not_missed() -> None:
     whole, part = (PlaceCache(TINY.levels[2], 2, P, torch.device("cpu")) for _ in range(2))
     expected = trunk(x, cond, place, mask, Slots(whole, place, 0, P, True))
     rest = [torch.arange(P - 2 - window, P), torch.arange(window, window + 2)]
-    found = trunk.remember(x, cond, mask, Slots(part, place, 0, P, True), rest)
+    with torch.inference_mode(is_inference):
+        found = trunk.remember(x, cond, mask, Slots(part, place, 0, P, True), rest)
     assert close(found, expected[:, -2:])
     for block, first in enumerate((0, P - 2 - window)):
         assert close(part.keys[block][:, :, first:], whole.keys[block][:, :, first:])
         assert close(part.values[block][:, :, first:], whole.values[block][:, :, first:])
-    nothing = trunk.remember(x, cond, mask, Slots(part, place, 0, P, True), [torch.arange(P), place[:0]])
+    with torch.inference_mode(is_inference):
+        nothing = trunk.remember(x, cond, mask, Slots(part, place, 0, P, True), [torch.arange(P), place[:0]])
     assert nothing.shape[1] == 0 and close(part.keys[1], whole.keys[1])
 
 
@@ -225,12 +258,13 @@ def test_what_no_longer_matters_is_not_missed() -> None:
 def test_a_bar_is_the_same_without_the_lean_arithmetic(
     name: str, cfg_scale: float, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """By a seed of which no draw falls so near a border that the last bit decides."""
     model, sampling = lively(3, CONFIGS[name]), Sampling(cfg_scale=cfg_scale)
     request, made = BarRequest(5, played(5), dense(9), sampling=sampling), []
-    for few in (FEW, 0):
-        monkeypatch.setattr(lean, "FEW", few)
+    for most in (MOST, 0):
+        monkeypatch.setattr(lean, "MOST", most)
         with torch.inference_mode():
-            made.append(unfold_bar(model, request, torch.Generator().manual_seed(4)))
+            made.append(unfold_bar(model, request, torch.Generator().manual_seed(5)))
     assert made[0].bars == made[1].bars and np.array_equal(made[0].chroma, made[1].chroma)
     assert made[0].log_likelihood == pytest.approx(made[1].log_likelihood, abs=1e-3)
 
@@ -249,9 +283,73 @@ def test_what_is_left_of_a_half_bar_is_passed_over_as_if_it_were_opened(
     assert made[0].log_likelihood == pytest.approx(made[1].log_likelihood, abs=1e-3)
 
 
-def test_weights_that_are_laid_out_are_the_same_weights() -> None:
-    plain, laid = lively(2), lively(2)
-    lay_out(laid)
-    assert not laid.leaf.start.weight.is_contiguous()
-    for name, value in plain.state_dict().items():
-        assert torch.equal(value, laid.state_dict()[name]), name
+@pytest.mark.parametrize("tokens", [1, 2, 7])
+def test_packed_lines_are_the_layer_to_a_sixteenth_bit_of_its_largest_weight(tokens: int) -> None:
+    layer = torch.nn.Linear(37, 21)
+    layer.weight.data[3] = 0
+    x = torch.randn(tokens, 37, generator=torch.Generator().manual_seed(0))
+    expected = layer(x).detach()
+    assert np.allclose(lean.Lines(layer)(x.numpy()), expected, atol=1e-6)
+    pack(layer)
+    weight, scale, _ = arrays(layer)
+    assert weight.dtype == np.int16 and abs(weight).max() == lean.STEPS
+    allowed = x.abs().sum(1, keepdim=True).numpy() * scale / 2 + 1e-6
+    assert (np.abs(lean.Lines(layer)(x.numpy()) - expected.numpy()) <= allowed).all()
+
+
+@pytest.mark.parametrize("cfg_scale", [1.0, 2.0])
+def test_a_packed_model_makes_the_same_bar(cfg_scale: float) -> None:
+    request, made = BarRequest(5, played(5), dense(9), sampling=Sampling(cfg_scale=cfg_scale)), []
+    for is_packed in (False, True):
+        model = lively(3)
+        if is_packed:
+            pack(model)
+        with torch.inference_mode():
+            made.append(unfold_bar(model, request, torch.Generator().manual_seed(4)))
+    assert made[0].bars == made[1].bars
+    assert made[0].log_likelihood == pytest.approx(made[1].log_likelihood, abs=1e-2)
+
+
+def test_half_bars_that_are_known_are_not_encoded_again_and_are_the_same() -> None:
+    model, rng = lively(2), np.random.default_rng(0)
+    content = (rng.random((32, 3, PITCHES)) * (rng.random((32, 3, PITCHES)) < 0.05)).astype(np.float32)
+    content[8:16] = content[:8]
+    asked: list[int] = []
+    model.steps.register_forward_hook(lambda module, told, said: asked.append(told[0].shape[1]))
+    with torch.inference_mode():
+        codes = StepCodes(model.steps)
+        first, again = codes(content), codes(content[8:])
+        assert asked == [8, 8, 8] and torch.equal(again, first[8:])
+        assert close(first, model.steps(torch.from_numpy(content)[None])[0])
+        for number in range(KEPT_HALVES):
+            codes(np.full((8, 3, PITCHES), number / 1000, dtype=np.float32))
+        codes(content[:8])
+    assert asked == [8, 8, 8, 32, *[8] * KEPT_HALVES, 8], "what was not asked for so long is forgotten"
+
+
+def test_after_the_warm_up_nothing_is_left_to_be_compiled(tmp_path: Path) -> None:
+    """A function that met other arguments in the middle of a set would take a second."""
+    save(lively(4), tmp_path / "small.safetensors", {})
+    engine = Engine(tmp_path / "small.safetensors", "cpu")
+
+    def forms() -> dict[str, int]:
+        return {name: len(made.signatures) for name, made in vars(compiled).items() if hasattr(made, "signatures")}
+
+    engine.warm_up()
+    warm = forms()
+    assert warm["block"] and warm["tilted"]
+    past = played(3)
+    for index, (asked, meter, sampling) in enumerate(
+        (
+            (unknown_plan(), FOUR_FOUR, Sampling()),
+            (dense(40), Meter(7, 8), Sampling(cfg_scale=1.5, mask_p=0.2)),
+            (dense(0), FOUR_FOUR, Sampling(temperature=2, top_p=1, mask_k=2)),
+        )
+    ):
+        engine.bar(BarRequest(index, past, asked, latent_gain=0.5, meter=meter, sampling=sampling))
+        engine.bar(
+            BarRequest(
+                index, (), asked, chroma=np.ones((-(-meter.steps_per_bar // 8), 12), dtype=np.float32), meter=meter
+            )
+        )
+    assert forms() == warm

@@ -1,0 +1,538 @@
+"""The arithmetic of tokens on a CPU, compiled (numba): of a few hundred products of small matrices one after another,
+most of the time would go into calling them. All arrays are C-contiguous, single precision unless they are places.
+
+Every function has its slow twin among the modules whose weights it is given. Without numba the modules do the work.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+import numpy as np
+import numpy.typing as npt
+
+try:
+    import numba
+except ImportError:  # a platform that it does not serve
+    njit: Any = None
+else:
+    njit = numba.njit
+
+Array = npt.NDArray[np.float32]
+Weight = npt.NDArray[np.float32] | npt.NDArray[np.int16]
+"""Of a linear layer: as it was trained, or in whole steps of its lines' `scale`, which takes half as long to read."""
+Places = npt.NDArray[np.int64]
+Mask = npt.NDArray[np.bool_]
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+HAS_COMPILER = njit is not None
+ZERO, ONE, HALF = np.float32(0), np.float32(1), np.float32(0.5)
+SQUARE_ROOT_OF_HALF = math.sqrt(0.5)
+TANH_SLOPE = np.float32(2 * math.sqrt(2 / math.pi))
+TANH_CUBE = np.float32(0.044715)
+EPSILON = np.float32(1e-5)
+MOST_TILT, HALVINGS = 6.0, 24
+NONE = np.zeros(0, dtype=np.float32)
+"""The bias of a layer that has none."""
+
+
+def compiled(function: Function) -> Function:
+    """Compiled when it is first called, and kept on disk for the next time."""
+    if njit is None:
+        return function
+    made: Function = njit(cache=True)(function)
+    return made
+
+
+def summing(function: Function) -> Function:
+    """As `compiled`, of what adds up products and does nothing else: in any order, so that eight go at a time. Anywhere
+    else that would let results depend, by their last bit, on where in memory an array lies."""
+    if njit is None:
+        return function
+    made: Function = njit(cache=True, fastmath={"reassoc", "contract"})(function)
+    return made
+
+
+@summing
+def product_of(a: Array, b: Array) -> np.float32:
+    """Of two vectors (n,)."""
+    total = ZERO
+    for i in range(len(a)):
+        total += a[i] * b[i]
+    return total
+
+
+@summing
+def total_of(a: Array) -> np.float32:
+    total = ZERO
+    for i in range(len(a)):
+        total += a[i]
+    return total
+
+
+@summing
+def square_of(a: Array, centre: np.float32) -> np.float32:
+    """The sum of squared distances of a vector (n,) from a centre."""
+    total = ZERO
+    for i in range(len(a)):
+        total += (a[i] - centre) * (a[i] - centre)
+    return total
+
+
+@summing
+def products(x: Array, weight: Weight, out: Array) -> None:
+    """x (M, in), weight (O, in), out (M, O). Four lines of the weight at two tokens at a time, so that what is read
+    once serves several products."""
+    M, lines_ = len(x), len(weight)
+    pairs, fours = M - M % 2, lines_ - lines_ % 4
+    for o in range(0, fours, 4):
+        for m in range(0, pairs, 2):
+            a0, a1, a2, a3 = ZERO, ZERO, ZERO, ZERO
+            b0, b1, b2, b3 = ZERO, ZERO, ZERO, ZERO
+            for i in range(x.shape[1]):
+                a, b = x[m, i], x[m + 1, i]
+                w0, w1 = np.float32(weight[o, i]), np.float32(weight[o + 1, i])
+                w2, w3 = np.float32(weight[o + 2, i]), np.float32(weight[o + 3, i])
+                a0 += w0 * a
+                a1 += w1 * a
+                a2 += w2 * a
+                a3 += w3 * a
+                b0 += w0 * b
+                b1 += w1 * b
+                b2 += w2 * b
+                b3 += w3 * b
+            out[m, o], out[m, o + 1], out[m, o + 2], out[m, o + 3] = a0, a1, a2, a3
+            out[m + 1, o], out[m + 1, o + 1], out[m + 1, o + 2], out[m + 1, o + 3] = b0, b1, b2, b3
+        if pairs < M:
+            a0, a1, a2, a3 = ZERO, ZERO, ZERO, ZERO
+            for i in range(x.shape[1]):
+                a = x[pairs, i]
+                a0 += np.float32(weight[o, i]) * a
+                a1 += np.float32(weight[o + 1, i]) * a
+                a2 += np.float32(weight[o + 2, i]) * a
+                a3 += np.float32(weight[o + 3, i]) * a
+            out[pairs, o], out[pairs, o + 1], out[pairs, o + 2], out[pairs, o + 3] = a0, a1, a2, a3
+    for o in range(fours, lines_):
+        for m in range(M):
+            a0 = ZERO
+            for i in range(x.shape[1]):
+                a0 += np.float32(weight[o, i]) * x[m, i]
+            out[m, o] = a0
+
+
+@compiled
+def lines(x: Array, weight: Weight, scale: Array, bias: Array, out: Array) -> None:
+    """A linear layer: x (M, in), weight (O, in), scale and bias (O or 0,), out (M, O)."""
+    products(x, weight, out)
+    if len(scale):
+        for m in range(len(out)):
+            for o in range(len(scale)):
+                out[m, o] *= scale[o]
+    if len(bias):
+        for m in range(len(out)):
+            for o in range(len(bias)):
+                out[m, o] += bias[o]
+
+
+@compiled
+def gelu(x: Array) -> None:
+    """In place (Hendrycks & Gimpel 2016): x (n,)."""
+    for i in range(len(x)):
+        x[i] = HALF * x[i] * np.float32(1 + math.erf(x[i] * SQUARE_ROOT_OF_HALF))
+
+
+@compiled
+def gelu_tanh(x: Array) -> None:
+    """As `gelu`, by the approximation through tanh, which is a logistic function: x (n,)."""
+    for i in range(len(x)):
+        x[i] = x[i] / (ONE + np.exp(-TANH_SLOPE * x[i] * (ONE + TANH_CUBE * x[i] * x[i])))
+
+
+@compiled
+def normed(x: Array, modulation: Array, which: Places, out: Array) -> None:
+    """AdaLN: x and out (M, C), modulation (n, 2C) scales and shifts, which (M,) of them is each token's."""
+    M, C = x.shape
+    for m in range(M):
+        mean = total_of(x[m]) / np.float32(C)
+        rate = ONE / np.sqrt(square_of(x[m], mean) / np.float32(C) + EPSILON)
+        under = modulation[which[m]]
+        for i in range(C):
+            out[m, i] = (x[m, i] - mean) * rate * (ONE + under[i]) + under[C + i]
+
+
+@compiled
+def block(
+    x: Array,
+    before: Array,
+    after: Array,
+    qkv: Weight,
+    qkv_scale: Array,
+    qkv_bias: Array,
+    joined: Weight,
+    joined_scale: Array,
+    joined_bias: Array,
+    mlp_in: Weight,
+    mlp_in_scale: Array,
+    mlp_in_bias: Array,
+    mlp_out: Weight,
+    mlp_out_scale: Array,
+    mlp_out_bias: Array,
+    cos: Array,
+    sin: Array,
+    mask: Mask,
+    keys: Array,
+    values: Array,
+    places: Places,
+    low: int,
+    high: int,
+    is_kept: bool,
+    left: Places,
+) -> Array:
+    """A block of a trunk, x (B, N, C) to (B, len(left), C): the tokens that go on from here.
+
+    before (B or B * N, 2C) and after (B or B * len(left), 2C) modulate its norms; cos and sin (N, D/2) turn queries and
+    keys. keys and values (B, H, S, D) are remembered, of which slots `low` to `high` are attended to where mask (1 or
+    B, 1 or N, columns) is True. The tokens' own are put into the slots `places` (N,) if they are kept, or stand as N
+    more columns behind the others."""
+    B, N, C = x.shape
+    heads, D = keys.shape[1], keys.shape[3]
+    half, span, L = D // 2, high - low, len(left)
+    per = len(before) // B
+    which = np.empty(B * N, dtype=np.int64)
+    for b in range(B):
+        for n in range(N):
+            which[b * N + n] = b * per + (n if per > 1 else 0)
+    normal = np.empty((B * N, C), dtype=np.float32)
+    normed(x.reshape(B * N, C), before, which, normal)
+    own = np.empty((B * N, 3 * C), dtype=np.float32)
+    lines(normal, qkv, qkv_scale, qkv_bias, own)
+    for b in range(B):
+        for n in range(N):
+            row = own[b * N + n]
+            for start in range(0, 2 * C, D):
+                for i in range(half):
+                    even, odd = row[start + i], row[start + half + i]
+                    row[start + i] = even * cos[n, i] - odd * sin[n, i]
+                    row[start + half + i] = even * sin[n, i] + odd * cos[n, i]
+            if is_kept:
+                for h in range(heads):
+                    for i in range(D):
+                        keys[b, h, places[n], i] = row[C + h * D + i]
+                        values[b, h, places[n], i] = row[2 * C + h * D + i]
+    heard = np.zeros((B * L, C), dtype=np.float32)
+    scores = np.empty(span + (0 if is_kept else N), dtype=np.float32)
+    scale = np.float32(D**-0.5)
+    for b in range(B):
+        for place in range(L):
+            n = left[place]
+            seen = mask[b if len(mask) > 1 else 0, n if mask.shape[1] > 1 else 0]
+            for h in range(heads):
+                query = own[b * N + n, h * D : (h + 1) * D]
+                most = np.float32(-np.inf)
+                for s in range(len(scores)):
+                    scores[s] = -np.inf
+                    if seen[s]:
+                        if s < span:
+                            scores[s] = product_of(query, keys[b, h, low + s]) * scale
+                        else:
+                            scores[s] = product_of(query, own[b * N + s - span, C + h * D : C + (h + 1) * D]) * scale
+                        most = max(most, scores[s])
+                for s in range(len(scores)):
+                    scores[s] = np.exp(scores[s] - most)
+                total = total_of(scores)
+                out = heard[b * L + place, h * D : (h + 1) * D]
+                for s in range(span):
+                    if seen[s]:
+                        for i in range(D):
+                            out[i] += scores[s] * values[b, h, low + s, i]
+                for s in range(span, len(scores)):
+                    if seen[s]:
+                        for i in range(D):
+                            out[i] += scores[s] * own[b * N + s - span, 2 * C + h * D + i]
+                for i in range(D):
+                    out[i] /= total
+    made = np.empty((B * L, C), dtype=np.float32)
+    lines(heard, joined, joined_scale, joined_bias, made)
+    goes_on, per = np.empty(B * L, dtype=np.int64), len(after) // B
+    for b in range(B):
+        for place in range(L):
+            goes_on[b * L + place] = b * per + (place if per > 1 else 0)
+            for i in range(C):
+                made[b * L + place, i] += x[b, left[place], i]
+    passed = np.empty((B * L, C), dtype=np.float32)
+    normed(made, after, goes_on, passed)
+    wide = np.empty((B * L, len(mlp_in)), dtype=np.float32)
+    lines(passed, mlp_in, mlp_in_scale, mlp_in_bias, wide)
+    gelu_tanh(wide.reshape(wide.size))
+    lines(wide, mlp_out, mlp_out_scale, mlp_out_bias, passed)
+    for m in range(B * L):
+        for i in range(C):
+            made[m, i] += passed[m, i]
+    return made.reshape(B, L, C)
+
+
+@compiled
+def step_codes(
+    content: Array,
+    sweep: Array,
+    sweep_bias: Array,
+    refine: Array,
+    refine_bias: Array,
+    project: Weight,
+    scale: Array,
+    bias: Array,
+) -> Array:
+    """What steps (N, 3, P) hold, as `layers.StepEncoder` says it with its stride of 4 and padding of 4 and 1: (N, dim).
+    Most of a step is empty, so that only what sounds is swept."""
+    N, channels, P = content.shape
+    wide, taps, narrow, places = len(sweep), sweep.shape[2], len(refine), P // 4
+    at_rest = sweep_bias.copy()
+    gelu(at_rest)
+    swept = np.empty((wide, places + 2), dtype=np.float32)
+    touched = np.zeros(places, dtype=np.bool_)
+    refined = np.empty((N, narrow * places), dtype=np.float32)
+    for n in range(N):
+        for c in range(wide):
+            swept[c, 0] = swept[c, places + 1] = ZERO
+            for q in range(places):
+                swept[c, q + 1] = sweep_bias[c]
+        touched[:] = False
+        for channel in range(channels):
+            for p in range(P):
+                held = content[n, channel, p]
+                if held != ZERO:
+                    for q in range(max(0, (p + 4 - taps + 4) // 4), min(places - 1, (p + 4) // 4) + 1):
+                        touched[q] = True
+                        for c in range(wide):
+                            swept[c, q + 1] += held * sweep[c, channel, p + 4 - 4 * q]
+        for q in range(places):
+            for c in range(wide):
+                if touched[q]:
+                    x = swept[c, q + 1]
+                    swept[c, q + 1] = HALF * x * np.float32(1 + math.erf(x * SQUARE_ROOT_OF_HALF))
+                else:
+                    swept[c, q + 1] = at_rest[c]
+        for o in range(narrow):
+            row = refined[n, o * places : (o + 1) * places]
+            row[:] = refine_bias[o]
+            for c in range(wide):
+                for k in range(3):
+                    weight = refine[o, c, k]
+                    for q in range(places):
+                        row[q] += weight * swept[c, q + k]
+    gelu(refined.reshape(refined.size))
+    out = np.empty((N, len(project)), dtype=np.float32)
+    lines(refined, project, scale, bias, out)
+    return out
+
+
+@compiled
+def recalled(maps: Array, weight: Array, bias: Array) -> Array:
+    """Remembered pitches as features of each pitch, `pitch.PitchRecall` before its mix: maps (N, maps, P), weight
+    (channels, maps, K), bias (channels,): (N, channels, P). Most of the maps is empty."""
+    N, rows, P = maps.shape
+    channels, taps = len(weight), weight.shape[2]
+    half = taps // 2
+    out = np.empty((N, channels, P), dtype=np.float32)
+    wide = np.empty(P + 2 * half, dtype=np.float32)
+    for n in range(N):
+        for c in range(channels):
+            wide[:] = bias[c]
+            for row in range(rows):
+                for p in range(P):
+                    held = maps[n, row, p]
+                    if held != ZERO:
+                        for k in range(taps):
+                            wide[p + 2 * half - k] += held * weight[c, row, k]
+            for p in range(P):
+                out[n, c, p] = wide[half + p]
+    gelu(out.reshape(out.size))
+    return out
+
+
+@compiled
+def pitch_scores(
+    hidden: Array,
+    below: Places,
+    low: Places,
+    high: Places,
+    features: Array,
+    source: Array,
+    pull: Array,
+    table: Array,
+    pitch_bias: Array,
+    mix: Array,
+    mix_bias: Array,
+    query: Weight,
+    query_scale: Array,
+    query_bias: Array,
+    gate: Weight,
+    gate_scale: Array,
+    gate_bias: Array,
+    interval: Weight,
+    interval_scale: Array,
+    interval_bias: Array,
+    stop: Weight,
+    stop_scale: Array,
+    stop_bias: Array,
+) -> Array:
+    """Of the next pitch and of stopping, `pitch.Leaf.pitch_logits`: hidden (N, dim), below (N,) with -1 for none, low
+    and high (N,), features (N, channels, P), source (N, 3, P), pull (N,): (N, P + 1)."""
+    N, dim = hidden.shape
+    P, channels = len(table), len(gate)
+    asked, gates, stops = (
+        np.empty((N, dim), dtype=np.float32),
+        np.empty((N, channels), dtype=np.float32),
+        np.empty((N, 1), dtype=np.float32),
+    )
+    lines(hidden, query, query_scale, query_bias, asked)
+    lines(hidden, gate, gate_scale, gate_bias, gates)
+    lines(hidden, stop, stop_scale, stop_bias, stops)
+    own = np.empty((N, P), dtype=np.float32)
+    lines(asked, table, NONE, pitch_bias, own)
+    relative = np.empty((N, P), dtype=np.float32)
+    lines(hidden, interval, interval_scale, interval_bias, relative)
+    out = np.full((N, P + 1), np.float32(-np.inf), dtype=np.float32)
+    for n in range(N):
+        shift = ZERO
+        for c in range(channels):
+            shift += gates[n, c] * mix_bias[c]
+        for d in range(channels):
+            share = ZERO
+            for c in range(channels):
+                share += gates[n, c] * mix[c, d]
+            for p in range(P):
+                own[n, p] += share * features[n, d, p]
+        due = P
+        for p in range(max(low[n], below[n] + 1), high[n] + 1):
+            out[n, p] = own[n, p] + shift + (relative[n, p - below[n]] if below[n] >= 0 else ZERO)
+            if due == P and source[n, 0, p] > ZERO:
+                due = p
+        out[n, P] = stops[n, 0]
+        out[n, due] += pull[n]
+    return out
+
+
+@compiled
+def value_scores(
+    hidden: Array,
+    told: Array,
+    held: Array,
+    source: Array,
+    first: Weight,
+    first_scale: Array,
+    first_bias: Array,
+    last: Weight,
+    last_scale: Array,
+    last_bias: Array,
+) -> Array:
+    """Of a velocity or a duration, `pitch.Leaf.velocity_logits`: hidden (N, dim), told (N, dim) of what was chosen
+    before, held (N, 3) of the echoed step: (N, values)."""
+    N, dim = hidden.shape
+    seen = np.empty((N, dim), dtype=np.float32)
+    lines(hidden, first, first_scale, first_bias, seen)
+    for n in range(N):
+        for i in range(dim):
+            seen[n, i] += told[n, i]
+            for k in range(held.shape[1]):
+                seen[n, i] += held[n, k] * source[i, k]
+    gelu(seen.reshape(seen.size))
+    out = np.empty((N, len(last)), dtype=np.float32)
+    lines(seen, last, last_scale, last_bias, out)
+    return out
+
+
+@compiled
+def texture_codes(
+    told: Array,
+    chroma: Places,
+    remaining: Places,
+    left: Places,
+    echo: Places,
+    chroma_weight: Array,
+    chroma_bias: Array,
+    remaining_table: Array,
+    pace_weight: Array,
+    pace_bias: Array,
+    echo_table: Array,
+) -> None:
+    """Adds the texture of N tokens to what is told them (N, dim), as `layers.GuideEncoder` does: chroma (N, 12)."""
+    N, dim = told.shape
+    levels = chroma_weight.shape[1] // 12
+    for n in range(N):
+        count = min(max(remaining[n], 0), len(remaining_table) - 1)
+        pace = np.float32(remaining[n]) / np.float32(max(left[n], 1))
+        rest = np.float32(left[n]) / np.float32(8)
+        for i in range(dim):
+            sum_ = chroma_bias[i] + pace_bias[i] + pace * pace_weight[i, 0] + rest * pace_weight[i, 1]
+            for k in range(12):
+                sum_ += chroma_weight[i, k * levels + chroma[n, k]]
+            told[n, i] += sum_ + remaining_table[count, i] + echo_table[echo[n], i]
+
+
+@compiled
+def chosen(
+    scores: Array, temperature: float, top_k: int, top_p: float, mask_k: int, mask_p: float, chance: Array
+) -> Places:
+    """A choice for each row of scores (N, n): (N,). Temperature, filters and chance as in `sampling.draw`; chance (N,
+    n) are waiting times of rate one."""
+    N, n = scores.shape
+    out = np.empty(N, dtype=np.int64)
+    share = np.empty(n, dtype=np.float32)
+    for row in range(N):
+        most = scores[row].max()
+        for i in range(n):
+            share[i] = np.exp((scores[row, i] - most) / np.float32(temperature))
+        if top_k > 0 or top_p < 1 or mask_k > 0 or mask_p > 0:
+            order = np.argsort(-scores[row])
+            if 0 < top_k < n:
+                least = scores[row, order[top_k - 1]]
+                for i in range(n):
+                    if scores[row, i] < least:
+                        share[i] = ZERO
+            if top_p < 1:
+                total, before = share.sum(), ZERO
+                for i in order:
+                    own = share[i]
+                    if before >= np.float32(top_p) * total:
+                        share[i] = ZERO
+                    before += own
+            if mask_k > 0 or mask_p > 0:
+                total, before, left = share.sum(), ZERO, 0
+                for i in range(n):
+                    left += 1 if share[i] > ZERO else 0
+                for place in range(left - 1):
+                    own = share[order[place]]
+                    if place < mask_k or (mask_p > 0 and before < np.float32(mask_p) * total):
+                        share[order[place]] = ZERO
+                    before += own
+        best = np.float32(-1)
+        for i in range(n):
+            if share[i] / chance[row, i] > best:
+                best = share[i] / chance[row, i]
+                out[row] = i
+    return out
+
+
+@compiled
+def tilted(scores: Array, slope: npt.NDArray[np.float64], values: npt.NDArray[np.float64], share: float) -> float:
+    """How far scores (n,) are to be tilted along a slope (n,) for the mean of the values (n,) to be a share, as
+    `lengths.Lengths` asks it; as near as MOST_TILT comes where it cannot be."""
+    low, high = -MOST_TILT, MOST_TILT
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        most = -np.inf
+        for i in range(len(scores)):
+            most = max(most, scores[i] + middle * slope[i])
+        weight, total = 0.0, 0.0
+        for i in range(len(scores)):
+            own = math.exp(scores[i] + middle * slope[i] - most)
+            weight += own * values[i]
+            total += own
+        if weight < share * total:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2
