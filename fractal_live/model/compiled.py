@@ -473,6 +473,32 @@ def texture_codes(
 
 
 @compiled
+def returning(
+    own: Places, earlier: Places, asked: Places, lags: Places, favour: Array, silent_column: int, out: Array
+) -> None:
+    """Adds to scores (B, M, columns, bins) of the rows asked (M,) what `structure.Structure._returns` says: own and
+    earlier (B, R, columns) are bins, -1 where unknown, favour (columns, lags, alike, unlike)."""
+    B, R, columns = own.shape
+    for b in range(B):
+        for m in range(len(asked)):
+            here = own[b, asked[m]]
+            for index in range(len(lags)):
+                row = asked[m] - lags[index]
+                if not 0 <= row < R:
+                    continue
+                there = earlier[b, row] if lags[index] > 0 else own[b, row]
+                alike, unlike = 0, 0
+                for column in range(columns):
+                    if column != silent_column and here[column] >= 0 and there[column] >= 0:
+                        alike += here[column] == there[column]
+                        unlike += here[column] != there[column]
+                alike, unlike = min(alike, favour.shape[2] - 1), min(unlike, favour.shape[3] - 1)
+                for column in range(columns):
+                    if there[column] >= 0:
+                        out[b, m, column, there[column]] += favour[column, index, alike, unlike]
+
+
+@compiled
 def chosen(
     scores: Array, temperature: float, top_k: int, top_p: float, mask_k: int, mask_p: float, chance: Array
 ) -> Places:

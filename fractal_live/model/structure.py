@@ -9,19 +9,23 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fractal_live.model import compiled
 from fractal_live.model.config import PLAN_BINS, ModelConfig
 from fractal_live.model.latent import LatentGate
 from fractal_live.model.layers import PLAN_COLUMNS, Trunk
+from fractal_live.model.lean import array, is_lean
 from fractal_live.music.plan import COLUMN
 
 FREQUENCIES = (1.0, 2.0, 4.0, 8.0, 16.0)
 SKETCH_WIDTH = 0.1
 RETURNS = (1, 2, 4, 8, 16, 32, -1, -2, -4, -8, -16, -32)
 """How many bars before a row another stands that it may repeat; a later one where that is known first."""
+RETURN_LAGS = np.array(RETURNS)
 ALIKE, UNLIKE = 3, 2  # so many attributes of two rows that agree or differ are told apart, more are as many
 
 
@@ -65,8 +69,14 @@ class Structure(nn.Module):
         To what the trunk and the sketch say of a cell comes how likely its row returns: each known row at one of the
         distances `RETURNS` favours the bin it has itself, by how many of the attributes already known of both rows
         agree and how many differ."""
-        hidden = self.imagine(known, full, is_present, wish, asked)
-        return self.logits(hidden, wish, asked) + self._returns(known, full, is_present, asked)
+        scores = self.logits(self.imagine(known, full, is_present, wish, asked), wish, asked)
+        if not is_lean(self, scores, known.shape[0] * known.shape[1]):
+            return scores + self._returns(known, full, is_present, asked)
+        own, earlier = _known_bins(known, is_present), _known_bins(full if self.is_sequential else known, is_present)
+        rows = torch.arange(known.shape[1]) if asked is None else asked
+        told = (own.numpy(), earlier.numpy(), rows.numpy(), RETURN_LAGS, array(self.returned), COLUMN["tempo"])
+        compiled.returning(*told, array(scores))
+        return scores
 
     def imagine(
         self, known: Tensor, full: Tensor, is_present: Tensor, wish: Wish, asked: Tensor | None = None

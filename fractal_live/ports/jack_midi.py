@@ -4,8 +4,9 @@ Both ends have a client each, under the names that RtMidi gives them: one client
 in JACK's graph as soon as a DAW both leads and is played to. What is due within a cycle is written when that
 cycle begins; late messages go out at its first frame.
 
-Where our turn came too late the server goes on without us, and what we wrote may be heard by nobody. A note that was
-not struck is a pity; one that was not closed sounds on. So after such a cycle what was closed lately is closed again.
+Where our turn came too late, or a listener's, the server goes on without us, and what we wrote may be heard by nobody.
+A note that was not struck is a pity; one that was not closed sounds on. So after such a cycle what was closed lately is
+closed again; and as we do not hear of a listener's, every silence (Stop, panic, leaving) is said twice.
 """
 
 from __future__ import annotations
@@ -47,7 +48,7 @@ class JackMidiOut:
         self._sent: deque[tuple[Event, int]] = deque()
         self._lock = threading.Lock()  # of the queues
         self._frames = 0
-        self._cycle = self._gaps = 0
+        self._cycle = self._gaps = self._silence_again = 0  # the last: in which cycle
         self._was_late = False
         self._closed: dict[tuple[int, int], tuple[int, bytes]] = {}  # in which cycle, by what; by channel and pitch
         self._is_heard = self._has_begun_to_be_heard = False
@@ -133,9 +134,12 @@ class JackMidiOut:
             return
         self._is_closed = True
         deadline_s = time.monotonic() + FLUSH_S
-        while self._at_once and not self.is_lost and time.monotonic() < deadline_s:
+        while (self._at_once or self._cycle < self._silence_again) and self._may_leave_before(deadline_s):
             time.sleep(0.005)
         self._client.close()
+
+    def _may_leave_before(self, deadline_s: float) -> bool:
+        return not self.is_lost and time.monotonic() < deadline_s
 
     def _set_ahead(self, frames: int) -> None:
         """Two cycles: one that has been filled already, and one in which the owner gets round to it."""
@@ -161,7 +165,7 @@ class JackMidiOut:
         for what in [what for what, (cycle, _) in self._closed.items() if cycle < self._cycle - DOUBTED_CYCLES]:
             del self._closed[what]
         before, self._gaps = self._gaps, self._client.xruns
-        if self._was_late or self._gaps != before:
+        if self._was_late or self._gaps != before or self._cycle == self._silence_again:
             for _, message in self._closed.values():
                 self._put(0, message)
 
@@ -180,6 +184,8 @@ class JackMidiOut:
             self._closed.pop((channel, 128 + message[1]), None)
             if not message[2]:
                 self._closed[channel, 128 + message[1]] = (self._cycle, message)
+            if message[1] in SILENCES:
+                self._silence_again = self._cycle + DOUBTED_CYCLES
 
     def _is_heard_anew(self) -> bool:
         was_heard, self._is_heard = self._is_heard, self._port.number_of_connections > 0

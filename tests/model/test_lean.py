@@ -12,7 +12,7 @@ import torch
 from fractal_live.model import compiled, lean
 from fractal_live.model.cache import PlaceCache, Slots
 from fractal_live.model.checkpoint import save
-from fractal_live.model.config import ECHOES, ModelConfig
+from fractal_live.model.config import ECHOES, PLAN_BINS, ModelConfig
 from fractal_live.model.echo import GRADE_OF, SOURCE_OF, STRENGTH_OF, source_of, strength_index, strength_of
 from fractal_live.model.engine import Engine
 from fractal_live.model.fractal import Level
@@ -29,6 +29,7 @@ from fractal_live.model.pitch import (
     remembered,
 )
 from fractal_live.model.sampling import draw, drawn, guided, mixed
+from fractal_live.model.structure import Wish
 from fractal_live.model.unfold import unfold_bar
 from fractal_live.model.unfolding import Unfolding
 from fractal_live.model.voice import LeanVoice, PlainVoice, Voices
@@ -353,3 +354,23 @@ def test_after_the_warm_up_nothing_is_left_to_be_compiled(tmp_path: Path) -> Non
             )
         )
     assert forms() == warm
+
+
+@pytest.mark.parametrize("generator", ["mar", "ar"])
+def test_rows_that_return_are_scored_as_the_modules_score_them(generator: str) -> None:
+    """Two plans of bins that are often alike, a third of them unknown, the first bars absent."""
+    levels = (replace(TINY.levels[0], generator=generator), *TINY.levels[1:])
+    structure, chance = lively(3, replace(TINY, levels=levels)).structure, torch.Generator().manual_seed(0)
+    structure.returned.data = torch.randn(structure.returned.shape, generator=chance)
+    rows = TINY.past_bars + TINY.plan_bars
+    full = torch.randint(3, (2, rows, 6), generator=chance) / (PLAN_BINS - 1)
+    known = full.masked_fill(torch.rand(full.shape, generator=chance) < 0.3, float("nan"))
+    is_present = torch.arange(rows)[None].expand(2, rows) >= 2
+    z, gain = torch.randn(2, TINY.latent_dims, generator=chance), torch.tensor([0.0, 1.0])
+    wish = Wish(z, torch.rand(2, TINY.plan_bars, 6, generator=chance), gain)
+    for asked in (None, torch.tensor([TINY.past_bars, rows - 1])):
+        said = []
+        for is_inference in (False, True):
+            with torch.inference_mode(is_inference):
+                said.append(structure.scores(known, full, is_present, wish, asked))
+        assert close(said[1], said[0])

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from fractal_live.ports import jack_midi
-from fractal_live.ports.jack_midi import JackMidiOut
+from fractal_live.ports.jack_midi import DOUBTED_CYCLES, JackMidiOut
 
 RATE, FRAMES = 48_000, 256
 CYCLE_NS = FRAMES * 10**9 // RATE
@@ -165,6 +165,28 @@ def test_what_was_closed_and_struck_again_is_left_alone(opened: Callable[[int], 
     cycles(output, 1, is_late=True)
     cycles(output, 3)
     assert port.sent == [ON, OFF, SILENCE, ON]
+
+
+def test_a_silence_is_said_twice_with_all_that_it_closed(opened: Callable[[int], tuple[JackMidiOut, Port]]) -> None:
+    output, port = opened(1000)
+    output.send([ON, OFF, SILENCE])
+    cycles(output, DOUBTED_CYCLES)
+    assert port.sent == [ON, OFF, SILENCE]
+    cycles(output, 20)
+    assert port.sent == [ON, OFF, SILENCE, OFF, SILENCE]
+
+
+def test_whoever_closes_the_port_waits_until_the_silence_is_said_twice(
+    opened: Callable[[int], tuple[JackMidiOut, Port]],
+) -> None:
+    output, port = opened(1000)
+    output.send([ON, OFF, SILENCE])
+    closing = threading.Thread(target=output.close)
+    closing.start()
+    while closing.is_alive():
+        cycles(output, 1)
+        closing.join(0.001)
+    assert port.sent == [ON, OFF, SILENCE, OFF, SILENCE]
 
 
 def test_a_cycle_in_time_repeats_nothing_and_a_late_one_nothing_old(

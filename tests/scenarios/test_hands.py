@@ -72,16 +72,21 @@ def test_learn_hears_a_knob_at_the_port_and_writes_it_into_a_copy_of_the_patch(
 ) -> None:
     monkeypatch.chdir(tmp_path)
 
-    def play(*messages: tuple[int, ...]) -> None:
+    def play(is_heard: threading.Event, *messages: tuple[int, ...]) -> None:
+        """As a hand does: until somebody has heard it."""
         hands = Leader(the_port("input", "fractal-learn"))
-        for message in ((0xF8,), *messages):
-            hands.send(*message)
+        while not is_heard.is_set():
+            for message in ((0xF8,), *messages):
+                hands.send(*message)
+            is_heard.wait(0.5)
         hands.close()
 
     def answered(options: tuple[str, ...], *messages: tuple[int, ...]) -> str:
-        player = threading.Thread(target=play, args=messages)
+        is_heard = threading.Event()
+        player = threading.Thread(target=play, args=(is_heard, *messages))
         player.start()
         result = CliRunner().invoke(app, ["learn", *options, "--patch", "pulse", "--port", "fractal-learn"])
+        is_heard.set()
         player.join()
         assert result.exit_code == 0, result.output
         return result.output

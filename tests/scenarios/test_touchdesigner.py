@@ -13,11 +13,12 @@ import time
 import urllib.request
 from collections.abc import Iterator
 from itertools import pairwise
+from pathlib import Path
 
 import pytest
 from pythonosc.osc_message import OscMessage
 
-from fractal_live.bench.machine import cpu_pressure, resident_mb
+from fractal_live.bench.machine import resident_mb
 from fractal_live.live.control_table import BY_ADDRESS, CONTROLS, KEEP
 from fractal_live.ports.osc_in import bound_socket
 from tests.instrument import Instrument, instrument, need, wait_for
@@ -30,7 +31,7 @@ FLOOD_S = 5.0
 FRAMES_PER_SECOND = 60
 MESSAGES_PER_FRAME = 1000
 DIFFERENT_FRAMES = 12
-SATURATED = 75.0  # percent of the last ten seconds in which somebody waited for a processor
+SATURATED = 85.0  # percent of the flood for which the daemon had a processor or waited for one; half of it is usual
 LATE_MS = 5.0
 ANSWER_S = 3.0
 LEAST_RECEIVE_BUFFER = 2 << 20  # what a frame of single datagrams needs in the kernel, with room for a pause
@@ -281,6 +282,15 @@ def memory_of(running: Instrument) -> float:
     return held_mb
 
 
+def processor_s(running: Instrument) -> float:
+    """Seconds that the daemon had a processor, or waited for one; 0 where the system does not tell."""
+    try:
+        used_ns, waited_ns, _ = Path(f"/proc/{running.process.pid}/schedstat").read_text("ascii").split()
+    except OSError:
+        return 0.0
+    return (int(used_ns) + int(waited_ns)) / 1e9
+
+
 def test_td_9_sixty_frames_a_second_of_a_thousand_messages_lose_and_delay_nothing(
     running: Instrument, client: Client
 ) -> None:
@@ -296,6 +306,7 @@ def test_td_9_sixty_frames_a_second_of_a_thousand_messages_lose_and_delay_nothin
     counted, refused = before["state/osc_datagrams"][0], before["state/osc_refused"][0]
     sent_before, memory_mb = client.sent, memory_of(running)
     client.forget()
+    wanted_s = processor_s(running)
     began_s, number = time.monotonic(), 0
     while (elapsed_s := time.monotonic() - began_s) < FLOOD_S:
         if number <= elapsed_s * FRAMES_PER_SECOND:
@@ -304,7 +315,8 @@ def test_td_9_sixty_frames_a_second_of_a_thousand_messages_lose_and_delay_nothin
         else:
             client.listen()
             time.sleep(0.001)
-    rate = number / (time.monotonic() - began_s)
+    took_s = time.monotonic() - began_s
+    rate, wanted = number / took_s, 100 * (processor_s(running) - wanted_s) / took_s
     during = [(at_s, address, values) for at_s, address, values in client.told]
     last = frames[(number - 1) % DIFFERENT_FRAMES]
     answers = client.asked()
@@ -312,9 +324,10 @@ def test_td_9_sixty_frames_a_second_of_a_thousand_messages_lose_and_delay_nothin
     assert rate > 0.9 * FRAMES_PER_SECOND, f"{rate:.0f} frames a second: the sender was too slow"
     lost = client.sent - sent_before - (answers["state/osc_datagrams"][0] - counted)
     worst_ms = max(values[0] for _, address, values in during if address == "state/lateness_ms")
-    pressure = cpu_pressure() or 0.0
-    if pressure > SATURATED and (lost or worst_ms > LATE_MS):
-        pytest.skip(f"no processor is free: {pressure:.0f} % pressure, {lost} lost, {worst_ms:.1f} ms late")
+    if wanted > SATURATED and (lost or worst_ms > LATE_MS):
+        pytest.skip(
+            f"the daemon wanted a processor for {wanted:.0f} % of the time: {lost} lost, {worst_ms:.1f} ms late"
+        )
     assert lost == 0
     assert answers["state/osc_refused"][0] > refused, "what nobody knows is counted"
     newest = {OscMessage(part).address: tuple(OscMessage(part).params) for part in last}
