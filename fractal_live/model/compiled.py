@@ -39,19 +39,23 @@ NONE = np.zeros(0, dtype=np.float32)
 
 
 def compiled(function: Function) -> Function:
-    """Compiled when it is first called, and kept on disk for the next time."""
-    if njit is None:
-        return function
-    made: Function = njit(cache=True)(function)
-    return made
+    """Compiled when it is first called, and kept on disk for the next time. Other threads go on meanwhile."""
+    return _made(function)
 
 
 def summing(function: Function) -> Function:
     """As `compiled`, of what adds up products and does nothing else: in any order, so that eight go at a time. Anywhere
     else that would let results depend, by their last bit, on where in memory an array lies."""
+    return _made(function, fastmath={"reassoc", "contract"})
+
+
+def _made(function: Function, **options: Any) -> Function:
     if njit is None:
         return function
-    made: Function = njit(cache=True, fastmath={"reassoc", "contract"})(function)
+    try:
+        made: Function = njit(nogil=True, cache=True, **options)(function)
+    except RuntimeError:  # there is no folder that it could be kept in
+        made = njit(nogil=True, **options)(function)
     return made
 
 

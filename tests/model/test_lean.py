@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
+import numba
 import numpy as np
 import pytest
 import torch
@@ -159,6 +161,17 @@ def test_a_lean_voice_says_what_the_plain_one_says(config: ModelConfig, cells: i
             few.tell(chosen, velocity, duration)
             plain.tell(chosen, velocity, duration)
         assert np.allclose(few.pitch_scores(), plain.pitch_scores(), atol=2e-5, rtol=1e-4)
+
+
+def test_what_can_be_kept_nowhere_is_compiled_each_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    def no_folder(cache: bool = False, **options: Any) -> Any:
+        if cache:
+            raise RuntimeError("cannot cache function: no locator available for file")
+        return numba.njit(**options)
+
+    monkeypatch.setattr(compiled, "njit", no_folder)
+    doubled = compiled.compiled(lambda x: x * 2)
+    assert doubled(21) == 42 and len(doubled.signatures) == 1
 
 
 def test_many_tokens_go_the_way_of_the_modules() -> None:
