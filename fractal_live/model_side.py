@@ -28,6 +28,8 @@ MODEL_ENTRY = "fractal_live.baselines.door"
 INSURE_S = 0.1  # between two looks at whether what plays without the model fits the controls
 MODEL_REST_S = 0.25  # after a request it could not answer, which would fail again at once
 MODEL_START_S = 120.0
+SLOW_START_S = 8.0
+SLOW_START = "the model is not ready yet: its very first start takes half a minute, while its arithmetic is compiled"
 MODEL_DEADLINE_S = 3.0  # or so many times what a bar usually takes:
 MODEL_DEADLINE_BARS = 10
 MODEL_SILENCE_S = 2.0  # it answers five pings a second, whatever it does
@@ -51,6 +53,7 @@ class ModelSide:
         self._stage = stage
         self._asked_s = self._rests_until_s = self._insured_until_s = 0.0
         self._spare_wanted_s = math.inf
+        self._slow_from_s: float | None = None
 
     def heard(self, message: object, now_s: float) -> None:
         """What it says."""
@@ -102,6 +105,7 @@ class ModelSide:
         """Kills a model that hangs, and has a spare begun. `awake_s`: since when we could have heard it."""
         planner = self._set.planner
         if self._set.status.model is None:
+            self._tell_of_a_slow_start(now_s)
             self.keeper.kill_if(min(self.keeper.silence_s(), awake_s) > MODEL_START_S)
             return
         limit_s = max(MODEL_DEADLINE_S, MODEL_DEADLINE_BARS * planner.usual_ns * 1e-9)
@@ -112,6 +116,14 @@ class ModelSide:
             room_mb = free_mb()
             if room_mb is None or room_mb > SPARE_ROOM_MB:
                 self.keeper.prepare()
+
+    def _tell_of_a_slow_start(self, now_s: float) -> None:
+        """Once, and only of the first."""
+        if self._slow_from_s is None:
+            self._slow_from_s = now_s + SLOW_START_S
+        elif now_s > self._slow_from_s and not self.keeper.was_ready:
+            self._slow_from_s = math.inf
+            self._set.reporter.tell(SLOW_START)
 
     def _setup(self) -> ModelSetup:
         settings = self._set.settings

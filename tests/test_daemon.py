@@ -12,6 +12,7 @@ import pytest
 from fractal_live.daemon import Daemon
 from fractal_live.link_leader import LinkLeader
 from fractal_live.live.control_table import KEEP
+from fractal_live.model_side import SLOW_START, SLOW_START_S
 from fractal_live.music.meter import FOUR_FOUR
 from fractal_live.music.request import ModelFault, ModelReady
 from fractal_live.ports import pipes
@@ -194,3 +195,12 @@ def test_tempo_start_and_stop_go_out_to_the_link_session_and_a_held_plan_tempo_o
     obey(daemon, "/fractal/transport/stop")
     assert not session.playing
     daemon.osc_out.close()
+
+
+@pytest.mark.parametrize("is_restart", [False, True])
+def test_who_waits_for_the_very_first_model_is_told_once_why(daemon: Daemon, is_restart: bool) -> None:
+    daemon.model_side.keeper.was_ready = is_restart
+    for second in range(60):
+        daemon.model_side.watch(1000.0 + second, 1000.0)
+        expected = 0 if is_restart or second <= SLOW_START_S else 1
+        assert [text for text in daemon.status.errors if text == SLOW_START] == [SLOW_START] * expected
