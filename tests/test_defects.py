@@ -191,7 +191,7 @@ DEFECTS: dict[str, tuple[str, tuple[str, ...]]] = {
         "what was sent out grew with the piece, coarse times were not scaled and probabilities stood for velocities; "
         "of streaming pictures there is no counterpart here, of notes and of messages sent out there is",
         (
-            "tests/ports/test_osc_in.py::test_what_goes_out_comes_in_the_same",
+            "tests/ports/test_osc_out.py::test_what_goes_out_comes_in_the_same",
             "tests/test_stage.py::test_what_stop_closes_is_said_to_end_at_stop",
             f"{LAWS}::test_notes_lie_in_the_models_range_on_the_grid_and_in_the_bar",
         ),
