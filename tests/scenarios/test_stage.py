@@ -59,10 +59,10 @@ def all_closed(messages: list[bytes]) -> bool:
 
 def told_once(messages: list[bytes]) -> list[bytes]:
     """Notes alone, without what closes a note that does not sound."""
-    sounding: set[int] = set()
+    sounding: set[bytes] = set()
     told = []
     for message in messages:
-        kind, pitch = message[0] & 0xF0, message[1]
+        kind, pitch = message[0] & 0xF0, message[1:2]
         if kind == 0x90:
             sounding.add(pitch)
         if kind == 0x90 or (kind == 0x80 and pitch in sounding):
