@@ -77,7 +77,7 @@ class Bar:
         return _unpacked, (self._packed,)
 
 
-@lru_cache(maxsize=256)
+@lru_cache(maxsize=96)  # what the model looks back, and as much again as is to come
 def _unpacked(packed: bytes) -> Bar:
     index, notes, *rest = pickle.loads(packed)
     return Bar(index, tuple(Note(*note) for note in notes), *rest)
