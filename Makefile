@@ -4,6 +4,10 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
+# Takes half a minute the first time; here at full speed, where the first start would wait for it at a low priority.
+WARM_UP := from fractal_live.baselines.door import open_engine; from fractal_live.settings import find_shipped; \
+	open_engine(find_shipped("checkpoints", "live"), "cpu").warm_up()
+
 .PHONY: run test check clean
 
 run: $(VENV)/.run
@@ -27,6 +31,8 @@ $(BIN)/python:
 
 $(VENV)/.run: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet -e .
+	@echo "compiling the model's arithmetic, once"
+	$(BIN)/python -c '$(WARM_UP)'
 	touch $@
 
 $(VENV)/.test: $(BIN)/python pyproject.toml

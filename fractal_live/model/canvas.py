@@ -17,7 +17,7 @@ from torch import Tensor
 
 from fractal_live.model.ar import SequentialGenerator
 from fractal_live.model.cache import PlaceCache, Slots
-from fractal_live.model.config import HALF_STEPS, ModelConfig, chroma_level
+from fractal_live.model.config import HALF_STEPS, chroma_level
 from fractal_live.model.echo import NO_ECHO, SOURCE_OF, echoes, onsets_per_half
 from fractal_live.model.fractal import Fractal, Level
 from fractal_live.model.grid import (
@@ -32,7 +32,7 @@ from fractal_live.model.grid import (
 )
 from fractal_live.model.layers import Guides, Texture
 from fractal_live.model.lean import Array, TextureArrays, array, is_lean
-from fractal_live.model.order import band_of, cell_order, cells_per_half, distance_to, scan, still_mattering
+from fractal_live.model.order import band_of, cell_order, distance_to, scan_of_all, still_mattering
 from fractal_live.music.harmony import chroma_of_bar
 from fractal_live.music.notes import Bar
 
@@ -94,7 +94,7 @@ class Canvas:
         left = left_in_half(np.repeat(self.is_valid, self.bands).astype(np.int64), page.ranks)
         self.steps_left = -(-left // self.bands)
 
-        self.cell_of_place = _scan_of_all(config, self.H)  # of the content level
+        self.cell_of_place = scan_of_all(config, self.H)  # of the content level
         self.step_last = self.order.reshape(-1, self.bands).max(1)
         self.first: list[IntArray] = []  # when each place of a level is predicted,
         self.last: list[IntArray] = []  # and from when on it is known
@@ -234,7 +234,8 @@ class Canvas:
         slots, mask = self._slots(index, places, is_kept=True, holds=True)
         tokens = lean.content(self._holds_few(lean.span, places, index)) + self._where_few(index, places, steps)
         tokens = np.repeat(tokens[None], self.rows, axis=0)
-        lean.told(tokens, self.cond_few(index, places, steps), places, mask, slots, rest)
+        rest = lean.trunk.rest_of_memory(len(places)) if rest is None else rest
+        lean.said(tokens, self.cond_few(index, places, steps), places, mask, slots, rest)
 
     def cond_few(self, index: int, places: IntArray, steps: IntArray) -> Array:
         """As `_cond`: (rows * N, cond)."""
@@ -395,10 +396,3 @@ class Canvas:
 def _chroma_levels(bar: Bar) -> IntArray:
     """The harmony of each half of a bar: (halves, 12). A bar is asked about as long as it is part of the past."""
     return chroma_level(chroma_of_bar(bar))
-
-
-def _scan_of_all(config: ModelConfig, halves: int) -> IntArray:
-    """The cell of every place of the content level: (C,)."""
-    start = np.arange(halves) * cells_per_half(config)
-    places: IntArray = (start[:, None] + scan(config)).reshape(-1)
-    return places

@@ -2,6 +2,8 @@
 most of the time would go into calling them. All arrays are C-contiguous, single precision unless they are places.
 
 Every function has its slow twin among the modules whose weights it is given. Without numba the modules do the work.
+What calls one another stands in this one file: of a function that is kept on disk numba sees that its own file has
+changed, not that another one has.
 """
 
 from __future__ import annotations
@@ -33,7 +35,6 @@ SQUARE_ROOT_OF_HALF = math.sqrt(0.5)
 TANH_SLOPE = np.float32(2 * math.sqrt(2 / math.pi))
 TANH_CUBE = np.float32(0.044715)
 EPSILON = np.float32(1e-5)
-MOST_TILT, HALVINGS = 6.0, 24
 NONE = np.zeros(0, dtype=np.float32)
 """The bias of a layer that has none."""
 
@@ -474,95 +475,3 @@ def texture_codes(
             for k in range(12):
                 sum_ += chroma_weight[i, k * levels + chroma[n, k]]
             told[n, i] += sum_ + remaining_table[count, i] + echo_table[echo[n], i]
-
-
-@compiled
-def returning(
-    own: Places, earlier: Places, asked: Places, lags: Places, favour: Array, silent_column: int, out: Array
-) -> None:
-    """Adds to scores (B, M, columns, bins) of the rows asked (M,) what `structure.Structure._returns` says: own and
-    earlier (B, R, columns) are bins, -1 where unknown, favour (columns, lags, alike, unlike)."""
-    B, R, columns = own.shape
-    for b in range(B):
-        for m in range(len(asked)):
-            here = own[b, asked[m]]
-            for index in range(len(lags)):
-                row = asked[m] - lags[index]
-                if not 0 <= row < R:
-                    continue
-                there = earlier[b, row] if lags[index] > 0 else own[b, row]
-                alike, unlike = 0, 0
-                for column in range(columns):
-                    if column != silent_column and here[column] >= 0 and there[column] >= 0:
-                        alike += here[column] == there[column]
-                        unlike += here[column] != there[column]
-                alike, unlike = min(alike, favour.shape[2] - 1), min(unlike, favour.shape[3] - 1)
-                for column in range(columns):
-                    if there[column] >= 0:
-                        out[b, m, column, there[column]] += favour[column, index, alike, unlike]
-
-
-@compiled
-def chosen(
-    scores: Array, temperature: float, top_k: int, top_p: float, mask_k: int, mask_p: float, chance: Array
-) -> Places:
-    """A choice for each row of scores (N, n): (N,). Temperature, filters and chance as in `sampling.draw`; chance (N,
-    n) are waiting times of rate one."""
-    N, n = scores.shape
-    out = np.empty(N, dtype=np.int64)
-    share = np.empty(n, dtype=np.float32)
-    for row in range(N):
-        most = scores[row].max()
-        for i in range(n):
-            share[i] = np.exp((scores[row, i] - most) / np.float32(temperature))
-        if top_k > 0 or top_p < 1 or mask_k > 0 or mask_p > 0:
-            order = np.argsort(-scores[row])
-            if 0 < top_k < n:
-                least = scores[row, order[top_k - 1]]
-                for i in range(n):
-                    if scores[row, i] < least:
-                        share[i] = ZERO
-            if top_p < 1:
-                total, before = share.sum(), ZERO
-                for i in order:
-                    own = share[i]
-                    if before >= np.float32(top_p) * total:
-                        share[i] = ZERO
-                    before += own
-            if mask_k > 0 or mask_p > 0:
-                total, before, left = share.sum(), ZERO, 0
-                for i in range(n):
-                    left += 1 if share[i] > ZERO else 0
-                for place in range(left - 1):
-                    own = share[order[place]]
-                    if place < mask_k or (mask_p > 0 and before < np.float32(mask_p) * total):
-                        share[order[place]] = ZERO
-                    before += own
-        best = np.float32(-1)
-        for i in range(n):
-            if share[i] / chance[row, i] > best:
-                best = share[i] / chance[row, i]
-                out[row] = i
-    return out
-
-
-@compiled
-def tilted(scores: Array, slope: npt.NDArray[np.float64], values: npt.NDArray[np.float64], share: float) -> float:
-    """How far scores (n,) are to be tilted along a slope (n,) for the mean of the values (n,) to be a share, as
-    `lengths.Lengths` asks it; as near as MOST_TILT comes where it cannot be."""
-    low, high = -MOST_TILT, MOST_TILT
-    for _ in range(HALVINGS):
-        middle = (low + high) / 2
-        most = -np.inf
-        for i in range(len(scores)):
-            most = max(most, scores[i] + middle * slope[i])
-        weight, total = 0.0, 0.0
-        for i in range(len(scores)):
-            own = math.exp(scores[i] + middle * slope[i] - most)
-            weight += own * values[i]
-            total += own
-        if weight < share * total:
-            low = middle
-        else:
-            high = middle
-    return (low + high) / 2

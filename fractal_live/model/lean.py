@@ -117,6 +117,11 @@ class LeanTrunk:
         self.blocks = [LeanBlock(block) for block in trunk.blocks]
         self.norm = Lines(trunk.norm.modulation)
 
+    def rest_of_memory(self, tokens: int) -> list[IntArray]:
+        """The `rest` of so many tokens that are only to be remembered: nothing comes of them."""
+        every = np.arange(tokens)
+        return [*[every] * (len(self.blocks) - 1), every[:0]]
+
     def modulations(self, cond: Array) -> list[Array]:
         """What conditions (N, cond_dim) make of every norm, in order: scale and shift, (N, 2C) each."""
         norms = [norm for block in self.blocks for norm in (block.norm_attention, block.norm_mlp)]
@@ -235,18 +240,3 @@ class LeanLevel:
         """Hidden states (B, N, dim) of tokens (B, N, dim) at places, under cond (B * N, cond), mask (N, keys), or of
         those that `rest` leaves."""
         return self.trunk(tokens, cond, places, np.ascontiguousarray(mask[None]), memory, rest)
-
-    def told(
-        self,
-        tokens: Array,
-        cond: Array,
-        places: IntArray,
-        mask: npt.NDArray[np.bool_],
-        memory: FewMemory,
-        rest: Sequence[IntArray] | None = None,
-    ) -> None:
-        """Puts tokens into the memory."""
-        if rest is None:
-            every = np.arange(len(places))
-            rest = [*[every] * (len(self.trunk.blocks) - 1), every[:0]]
-        self.said(tokens, cond, places, mask, memory, rest)

@@ -7,13 +7,16 @@ to the model's in relative entropy.)
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import numpy.typing as npt
 
-from fractal_live.model.compiled import tilted
+from fractal_live.model.compiled import compiled
 from fractal_live.model.config import DURATIONS
 from fractal_live.music.plan import COLUMN, PlanTable
 
+MOST_TILT, HALVINGS = 6.0, 24
 LENGTHS = np.array(DURATIONS, dtype=np.float64)
 
 FloatArray = npt.NDArray[np.float64]
@@ -45,7 +48,7 @@ class Lengths:
             return scores
         counted = self._counted(bar, step)
         slope = np.log(counted)  # what lies beyond the bar line adds nothing, so that it is not favoured
-        tilt = tilted(scores, slope, counted, self._owed[bar] / self._notes[bar])
+        tilt = _tilt(scores, slope, counted, self._owed[bar] / self._notes[bar])
         out: npt.NDArray[np.float32] = (scores + tilt * slope).astype(scores.dtype)
         return out
 
@@ -53,3 +56,25 @@ class Lengths:
         """What a note of each class adds to what is owed."""
         out: FloatArray = np.minimum(LENGTHS, self._steps[bar] - step) if self._is_clipped[bar] else LENGTHS
         return out
+
+
+@compiled
+def _tilt(scores: npt.NDArray[np.float32], slope: FloatArray, values: FloatArray, share: float) -> float:
+    """How far scores (n,) are to be tilted along a slope (n,) for the mean of the values (n,) to be a share, as near as
+    MOST_TILT comes where it cannot be."""
+    low, high = -MOST_TILT, MOST_TILT
+    for _ in range(HALVINGS):
+        middle = (low + high) / 2
+        most = -np.inf
+        for i in range(len(scores)):
+            most = max(most, scores[i] + middle * slope[i])
+        weight, total = 0.0, 0.0
+        for i in range(len(scores)):
+            own = math.exp(scores[i] + middle * slope[i] - most)
+            weight += own * values[i]
+            total += own
+        if weight < share * total:
+            low = middle
+        else:
+            high = middle
+    return (low + high) / 2

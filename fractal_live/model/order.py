@@ -41,6 +41,13 @@ def scan(config: ModelConfig) -> IntArray:
     return ordered
 
 
+def scan_of_all(config: ModelConfig, halves: int) -> IntArray:
+    """The cell of every place of the content level: (C,)."""
+    start = np.arange(halves) * cells_per_half(config)
+    places: IntArray = (start[:, None] + scan(config)).reshape(-1)
+    return places
+
+
 def band_width(config: ModelConfig) -> int:
     """Pitches per band, the last one maybe fewer."""
     return -(-(config.pitch_high + 1 - config.pitch_low) // config.pitch_bands)

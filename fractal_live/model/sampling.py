@@ -7,7 +7,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fractal_live.model import compiled
+from fractal_live.model.compiled import HAS_COMPILER, ZERO, Places, compiled
 from fractal_live.model.lean import Array
 from fractal_live.music.request import Sampling
 
@@ -43,14 +43,58 @@ def draw(scores: Tensor, sampling: Sampling, generator: torch.Generator) -> Tens
 
 def drawn(scores: Array, sampling: Sampling, generator: torch.Generator) -> npt.NDArray[np.int64]:
     """As `draw`, of a few rows of scores (N, n) in numpy: (N,). The chance is drawn where the generator is."""
-    if generator.device.type != "cpu" or not compiled.HAS_COMPILER:
+    if generator.device.type != "cpu" or not HAS_COMPILER:
         there = torch.from_numpy(scores).to(generator.device)
         chosen: npt.NDArray[np.int64] = draw(there, sampling, generator).cpu().numpy()
         return chosen
     chance = torch.empty(scores.shape).exponential_(generator=generator).numpy()
     filters = (int(sampling.top_k), float(sampling.top_p), int(sampling.mask_k), float(sampling.mask_p))
-    likeliest: npt.NDArray[np.int64] = compiled.chosen(scores, max(float(sampling.temperature), 1e-3), *filters, chance)
+    likeliest: npt.NDArray[np.int64] = _chosen(scores, max(float(sampling.temperature), 1e-3), *filters, chance)
     return likeliest
+
+
+@compiled
+def _chosen(
+    scores: Array, temperature: float, top_k: int, top_p: float, mask_k: int, mask_p: float, chance: Array
+) -> Places:
+    """A choice for each row of scores (N, n): (N,). Temperature, filters and chance as in `draw`; chance (N,
+    n) are waiting times of rate one."""
+    N, n = scores.shape
+    out = np.empty(N, dtype=np.int64)
+    share = np.empty(n, dtype=np.float32)
+    for row in range(N):
+        most = scores[row].max()
+        for i in range(n):
+            share[i] = np.exp((scores[row, i] - most) / np.float32(temperature))
+        if top_k > 0 or top_p < 1 or mask_k > 0 or mask_p > 0:
+            order = np.argsort(-scores[row])
+            if 0 < top_k < n:
+                least = scores[row, order[top_k - 1]]
+                for i in range(n):
+                    if scores[row, i] < least:
+                        share[i] = ZERO
+            if top_p < 1:
+                total, before = share.sum(), ZERO
+                for i in order:
+                    own = share[i]
+                    if before >= np.float32(top_p) * total:
+                        share[i] = ZERO
+                    before += own
+            if mask_k > 0 or mask_p > 0:
+                total, before, left = share.sum(), ZERO, 0
+                for i in range(n):
+                    left += 1 if share[i] > ZERO else 0
+                for place in range(left - 1):
+                    own = share[order[place]]
+                    if place < mask_k or (mask_p > 0 and before < np.float32(mask_p) * total):
+                        share[order[place]] = ZERO
+                    before += own
+        best = np.float32(-1)
+        for i in range(n):
+            if share[i] / chance[row, i] > best:
+                best = share[i] / chance[row, i]
+                out[row] = i
+    return out
 
 
 def filtered(scores: Tensor, sampling: Sampling) -> Tensor:

@@ -14,7 +14,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fractal_live.model import compiled
+from fractal_live.model.compiled import Array, Places, compiled
 from fractal_live.model.config import PLAN_BINS, ModelConfig
 from fractal_live.model.latent import LatentGate
 from fractal_live.model.layers import PLAN_COLUMNS, Trunk
@@ -75,7 +75,7 @@ class Structure(nn.Module):
         own, earlier = _known_bins(known, is_present), _known_bins(full if self.is_sequential else known, is_present)
         rows = torch.arange(known.shape[1]) if asked is None else asked
         told = (own.numpy(), earlier.numpy(), rows.numpy(), RETURN_LAGS, array(self.returned), COLUMN["tempo"])
-        compiled.returning(*told, array(scores))
+        _add_returns(*told, array(scores))
         return scores
 
     def imagine(
@@ -174,6 +174,32 @@ class Structure(nn.Module):
         favour = favour[lag, alike * (UNLIKE + 1) + unlike] * (there >= 0)  # (B, R, lags, 6)
         scores = favour.new_zeros(*own.shape, PLAN_BINS, dtype=torch.float32)
         return scores.scatter_add(3, there.clamp(min=0).transpose(2, 3), favour.float().transpose(2, 3))
+
+
+@compiled
+def _add_returns(
+    own: Places, earlier: Places, asked: Places, lags: Places, favour: Array, silent_column: int, out: Array
+) -> None:
+    """Adds to scores (B, M, columns, bins) of the rows asked (M,) what `Structure._returns` says: own and
+    earlier (B, R, columns) are bins, -1 where unknown, favour (columns, lags, alike, unlike)."""
+    B, R, columns = own.shape
+    for b in range(B):
+        for m in range(len(asked)):
+            here = own[b, asked[m]]
+            for index in range(len(lags)):
+                row = asked[m] - lags[index]
+                if not 0 <= row < R:
+                    continue
+                there = earlier[b, row] if lags[index] > 0 else own[b, row]
+                alike, unlike = 0, 0
+                for column in range(columns):
+                    if column != silent_column and here[column] >= 0 and there[column] >= 0:
+                        alike += here[column] == there[column]
+                        unlike += here[column] != there[column]
+                alike, unlike = min(alike, favour.shape[2] - 1), min(unlike, favour.shape[3] - 1)
+                for column in range(columns):
+                    if there[column] >= 0:
+                        out[b, m, column, there[column]] += favour[column, index, alike, unlike]
 
 
 def _asked(rows: Tensor, asked: Tensor | None) -> Tensor:

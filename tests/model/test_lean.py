@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from fractal_live.model import compiled, lean
+from fractal_live.model import compiled, lean, lengths, sampling, structure
 from fractal_live.model.cache import PlaceCache, Slots
 from fractal_live.model.checkpoint import save
 from fractal_live.model.config import ECHOES, PLAN_BINS, ModelConfig
@@ -347,20 +347,22 @@ def test_after_the_warm_up_nothing_is_left_to_be_compiled(tmp_path: Path) -> Non
     engine = Engine(tmp_path / "small.safetensors", "cpu")
 
     def forms() -> dict[str, int]:
-        return {name: len(made.signatures) for name, made in vars(compiled).items() if hasattr(made, "signatures")}
+        modules = (compiled, lengths, sampling, structure)
+        every = {name: made for module in modules for name, made in vars(module).items()}
+        return {name: len(made.signatures) for name, made in every.items() if hasattr(made, "signatures")}
 
     engine.warm_up()
     warm = forms()
-    assert warm["block"] and warm["tilted"]
+    assert warm["block"] and warm["_tilt"] and warm["_chosen"] and warm["_add_returns"]
     past = played(3)
-    for index, (asked, meter, sampling) in enumerate(
+    for index, (asked, meter, drawn_as) in enumerate(
         (
             (unknown_plan(), FOUR_FOUR, Sampling()),
             (dense(40), Meter(7, 8), Sampling(cfg_scale=1.5, mask_p=0.2)),
             (dense(0), FOUR_FOUR, Sampling(temperature=2, top_p=1, mask_k=2)),
         )
     ):
-        engine.bar(BarRequest(index, past, asked, latent_gain=0.5, meter=meter, sampling=sampling))
+        engine.bar(BarRequest(index, past, asked, latent_gain=0.5, meter=meter, sampling=drawn_as))
         engine.bar(
             BarRequest(
                 index, (), asked, chroma=np.ones((-(-meter.steps_per_bar // 8), 12), dtype=np.float32), meter=meter
