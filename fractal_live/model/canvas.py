@@ -274,13 +274,13 @@ class Canvas:
     def leaf_cond(self, places: IntArray) -> Tensor:
         """The condition of the leaf at places (N,) of the content level: (rows * N, cond)."""
         last = len(self.handed) - 1
-        handed = self.handed[last][:, self._there(places)]
         if self._are_few(last, places):
             plan, texture = self._guiding(last, places, self._first_steps(last, places))
-            guide = torch.from_numpy(self.model.leaf_guide.lean.for_rows(plan, texture, self.is_given))
-        else:
-            guide = self.model.leaf_guide(self.guides(last, places))
-        return torch.cat([handed, guide], dim=-1).flatten(0, 1)
+            told = self.model.leaf_guide.lean.for_rows(plan, texture, self.is_given)
+            joined = np.concatenate([array(self.handed[last])[:, places], told], axis=-1)
+            return torch.from_numpy(joined.reshape(self.rows * len(places), -1))
+        handed = self.handed[last][:, self._there(places)]
+        return torch.cat([handed, self.model.leaf_guide(self.guides(last, places))], dim=-1).flatten(0, 1)
 
     def _guiding(self, index: int, places: IntArray, steps: IntArray) -> tuple[FloatArray, TextureArrays | None]:
         """The plan rows (N, 6) and, below the half bar, the texture of places that begin at steps."""
@@ -306,6 +306,9 @@ class Canvas:
 
     def encode(self, steps: IntArray) -> None:
         """Reads anew what some steps hold."""
+        if self.bands == 1 and is_lean(self.model.steps, self.encoded, len(steps)):
+            array(self.encoded)[steps] = self.model.steps.lean(self.content[steps])
+            return
         content = self._there(self.content[steps])[None]
         encoded = self.model.steps(content)
         self.encoded[self._there(steps)] = encoded[0]

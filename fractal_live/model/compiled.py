@@ -26,17 +26,54 @@ Array = npt.NDArray[np.float32]
 Weight = npt.NDArray[np.float32] | npt.NDArray[np.int16]
 """Of a linear layer: as it was trained, or in whole steps of its lines' `scale`, which takes half as long to read."""
 Places = npt.NDArray[np.int64]
+Whole = npt.NDArray[np.int32]
 Mask = npt.NDArray[np.bool_]
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 HAS_COMPILER = njit is not None
+
+
+def _weights(*values: float) -> tuple[np.float32, ...]:
+    """Of a polynomial, from its highest power down."""
+    return tuple(np.float32(value) for value in values)
+
+
 ZERO, ONE, HALF = np.float32(0), np.float32(1), np.float32(0.5)
-SQUARE_ROOT_OF_HALF = math.sqrt(0.5)
-TANH_SLOPE = np.float32(2 * math.sqrt(2 / math.pi))
-TANH_CUBE = np.float32(0.044715)
+SQUARE_ROOT_OF_HALF = np.float32(math.sqrt(0.5))
+TANH_SLOPE, TANH_CUBE = np.float32(math.sqrt(2 / math.pi)), np.float32(0.044715)
 EPSILON = np.float32(1e-5)
 NONE = np.zeros(0, dtype=np.float32)
 """The bias of a layer that has none."""
+TANH_ENDS = np.float32(7.90531110763549805)
+TANH_OVER = _weights(
+    -2.76076847742355e-16,
+    2.00018790482477e-13,
+    -8.60467152213735e-11,
+    5.12229709037114e-08,
+    1.48572235717979e-05,
+    6.37261928875436e-04,
+    4.89352455891786e-03,
+)
+TANH_UNDER = _weights(1.19825839466702e-06, 1.18534705686654e-04, 2.26843463243900e-03, 4.89352518554385e-03)
+ERF_ENDS = np.float32(4)
+ERF_OVER = _weights(
+    -2.72614225801306e-10,
+    2.77068142495902e-08,
+    -2.10102402082508e-06,
+    -5.69250639462346e-05,
+    -7.34990630326855e-04,
+    -2.95459980854025e-03,
+    -1.60960333262415e-02,
+)
+ERF_UNDER = _weights(
+    -1.45660718464996e-05, -2.13374055278905e-04, -1.68282697438203e-03, -7.37332916720468e-03, -1.42647390514189e-02
+)
+LEAST_LOGARITHM, ONE_OVER_LN_2 = np.float32(-87.3), np.float32(1.44269504)
+LN_2_HIGH, LN_2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
+EXPONENTIAL = _weights(
+    1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1
+)
+MANY = 12  # tokens from which on unpacking weights first takes less time than reading them packed for every two
 
 
 def compiled(function: Function) -> Function:
@@ -54,9 +91,9 @@ def _made(function: Function, **options: Any) -> Function:
     if njit is None:
         return function
     try:
-        made: Function = njit(nogil=True, cache=True, **options)(function)
+        made: Function = njit(nogil=True, cache=True, error_model="numpy", **options)(function)
     except RuntimeError:  # there is no folder that it could be kept in
-        made = njit(nogil=True, **options)(function)
+        made = njit(nogil=True, error_model="numpy", **options)(function)
     return made
 
 
@@ -87,38 +124,54 @@ def square_of(a: Array, centre: np.float32) -> np.float32:
 
 
 @summing
+def four_products(x: Array, weight: Weight, out: Array, o: int) -> None:
+    """x (M, in) by four lines (4, in), into the four columns of out (M, O) that begin at `o`."""
+    M = len(x)
+    pairs = M - M % 2
+    for m in range(0, pairs, 2):
+        a0, a1, a2, a3 = ZERO, ZERO, ZERO, ZERO
+        b0, b1, b2, b3 = ZERO, ZERO, ZERO, ZERO
+        for i in range(x.shape[1]):
+            a, b = x[m, i], x[m + 1, i]
+            w0, w1 = np.float32(weight[0, i]), np.float32(weight[1, i])
+            w2, w3 = np.float32(weight[2, i]), np.float32(weight[3, i])
+            a0 += w0 * a
+            a1 += w1 * a
+            a2 += w2 * a
+            a3 += w3 * a
+            b0 += w0 * b
+            b1 += w1 * b
+            b2 += w2 * b
+            b3 += w3 * b
+        out[m, o], out[m, o + 1], out[m, o + 2], out[m, o + 3] = a0, a1, a2, a3
+        out[m + 1, o], out[m + 1, o + 1], out[m + 1, o + 2], out[m + 1, o + 3] = b0, b1, b2, b3
+    if pairs < M:
+        a0, a1, a2, a3 = ZERO, ZERO, ZERO, ZERO
+        for i in range(x.shape[1]):
+            a = x[pairs, i]
+            a0 += np.float32(weight[0, i]) * a
+            a1 += np.float32(weight[1, i]) * a
+            a2 += np.float32(weight[2, i]) * a
+            a3 += np.float32(weight[3, i]) * a
+        out[pairs, o], out[pairs, o + 1], out[pairs, o + 2], out[pairs, o + 3] = a0, a1, a2, a3
+
+
+@summing
 def products(x: Array, weight: Weight, out: Array) -> None:
     """x (M, in), weight (O, in), out (M, O). Four lines of the weight at two tokens at a time, so that what is read
-    once serves several products."""
+    once serves several products; of many tokens the four are unpacked first."""
     M, lines_ = len(x), len(weight)
-    pairs, fours = M - M % 2, lines_ - lines_ % 4
-    for o in range(0, fours, 4):
-        for m in range(0, pairs, 2):
-            a0, a1, a2, a3 = ZERO, ZERO, ZERO, ZERO
-            b0, b1, b2, b3 = ZERO, ZERO, ZERO, ZERO
-            for i in range(x.shape[1]):
-                a, b = x[m, i], x[m + 1, i]
-                w0, w1 = np.float32(weight[o, i]), np.float32(weight[o + 1, i])
-                w2, w3 = np.float32(weight[o + 2, i]), np.float32(weight[o + 3, i])
-                a0 += w0 * a
-                a1 += w1 * a
-                a2 += w2 * a
-                a3 += w3 * a
-                b0 += w0 * b
-                b1 += w1 * b
-                b2 += w2 * b
-                b3 += w3 * b
-            out[m, o], out[m, o + 1], out[m, o + 2], out[m, o + 3] = a0, a1, a2, a3
-            out[m + 1, o], out[m + 1, o + 1], out[m + 1, o + 2], out[m + 1, o + 3] = b0, b1, b2, b3
-        if pairs < M:
-            a0, a1, a2, a3 = ZERO, ZERO, ZERO, ZERO
-            for i in range(x.shape[1]):
-                a = x[pairs, i]
-                a0 += np.float32(weight[o, i]) * a
-                a1 += np.float32(weight[o + 1, i]) * a
-                a2 += np.float32(weight[o + 2, i]) * a
-                a3 += np.float32(weight[o + 3, i]) * a
-            out[pairs, o], out[pairs, o + 1], out[pairs, o + 2], out[pairs, o + 3] = a0, a1, a2, a3
+    fours = lines_ - lines_ % 4
+    if M < MANY:
+        for o in range(0, fours, 4):
+            four_products(x, weight[o : o + 4], out, o)
+    else:
+        four = np.empty((4, x.shape[1]), dtype=np.float32)
+        for o in range(0, fours, 4):
+            for line in range(4):
+                for i in range(x.shape[1]):
+                    four[line, i] = np.float32(weight[o + line, i])
+            four_products(x, four, out, o)
     for o in range(fours, lines_):
         for m in range(M):
             a0 = ZERO
@@ -142,17 +195,66 @@ def lines(x: Array, weight: Weight, scale: Array, bias: Array, out: Array) -> No
 
 
 @compiled
+def erf_of(x: np.float32) -> np.float32:
+    """The error function to within 1e-6, by the quotient of two polynomials (Eigen, MathFunctionsImpl.h)."""
+    x = min(max(x, -ERF_ENDS), ERF_ENDS)
+    square = x * x
+    over, under = ZERO, ZERO
+    for weight in ERF_OVER:
+        over = over * square + weight
+    for weight in ERF_UNDER:
+        under = under * square + weight
+    return x * over / under
+
+
+@compiled
 def gelu(x: Array) -> None:
     """In place (Hendrycks & Gimpel 2016): x (n,)."""
     for i in range(len(x)):
-        x[i] = HALF * x[i] * np.float32(1 + math.erf(x[i] * SQUARE_ROOT_OF_HALF))
+        x[i] = HALF * x[i] * (ONE + erf_of(x[i] * SQUARE_ROOT_OF_HALF))
 
 
 @compiled
 def gelu_tanh(x: Array) -> None:
-    """As `gelu`, by the approximation through tanh, which is a logistic function: x (n,)."""
+    """As `gelu`, by the approximation through tanh, itself to within 1e-6 by the quotient of two polynomials (Eigen,
+    MathFunctionsImpl.h): x (n,)."""
     for i in range(len(x)):
-        x[i] = x[i] / (ONE + np.exp(-TANH_SLOPE * x[i] * (ONE + TANH_CUBE * x[i] * x[i])))
+        y = TANH_SLOPE * x[i] * (ONE + TANH_CUBE * x[i] * x[i])
+        y = min(max(y, -TANH_ENDS), TANH_ENDS)
+        square = y * y
+        over, under = ZERO, ZERO
+        for weight in TANH_OVER:
+            over = over * square + weight
+        for weight in TANH_UNDER:
+            under = under * square + weight
+        x[i] = HALF * x[i] * (ONE + y * over / under)
+
+
+@compiled
+def exponential(x: Array, bits: Whole) -> None:
+    """In place, to within 1e-7 of each, never quite zero: x (n,) not above 80, bits (n,) to work in. What is whole of
+    the logarithm to base 2 becomes the exponent, the rest a polynomial (Cephes, expf.c)."""
+    for i in range(len(x)):
+        y = max(x[i], LEAST_LOGARITHM)
+        whole = np.floor(y * ONE_OVER_LN_2 + HALF)
+        y = y - whole * LN_2_HIGH - whole * LN_2_LOW
+        sum_ = ZERO
+        for weight in EXPONENTIAL:
+            sum_ = sum_ * y + weight
+        x[i] = sum_ * y * y + y + ONE
+        bits[i] = (np.int32(whole) + np.int32(127)) << np.int32(23)
+    powers = bits.view(np.float32)
+    for i in range(len(x)):
+        x[i] *= powers[i]
+
+
+@compiled
+def modulations(cond: Array, weights: Weight, scales: Array, biases: Array) -> Array:
+    """What conditions (N, K) make of several norms, weights (norms, 2C, K): scale and shift, (norms, N, 2C)."""
+    out = np.empty((len(weights), len(cond), weights.shape[1]), dtype=np.float32)
+    for norm in range(len(weights)):
+        lines(cond, weights[norm], scales[norm], biases[norm], out[norm])
+    return out
 
 
 @compiled
@@ -228,6 +330,7 @@ def block(
                         values[b, h, places[n], i] = row[2 * C + h * D + i]
     heard = np.zeros((B * L, C), dtype=np.float32)
     scores = np.empty(span + (0 if is_kept else N), dtype=np.float32)
+    bits = np.empty(len(scores), dtype=np.int32)
     scale = np.float32(D**-0.5)
     for b in range(B):
         for place in range(L):
@@ -245,7 +348,8 @@ def block(
                             scores[s] = product_of(query, own[b * N + s - span, C + h * D : C + (h + 1) * D]) * scale
                         most = max(most, scores[s])
                 for s in range(len(scores)):
-                    scores[s] = np.exp(scores[s] - most)
+                    scores[s] -= most
+                exponential(scores, bits)
                 total = total_of(scores)
                 out = heard[b * L + place, h * D : (h + 1) * D]
                 for s in range(span):
@@ -316,7 +420,7 @@ def step_codes(
             for c in range(wide):
                 if touched[q]:
                     x = swept[c, q + 1]
-                    swept[c, q + 1] = HALF * x * np.float32(1 + math.erf(x * SQUARE_ROOT_OF_HALF))
+                    swept[c, q + 1] = HALF * x * (ONE + erf_of(x * SQUARE_ROOT_OF_HALF))
                 else:
                     swept[c, q + 1] = at_rest[c]
         for o in range(narrow):

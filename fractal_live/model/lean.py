@@ -98,34 +98,32 @@ def turn_at(places: IntArray, dim: int) -> Turn:
     return cos[places], sin[places]
 
 
-class LeanBlock:
-    """The weights of a `layers.Block`, whose module stands on this one."""
-
-    __slots__ = ("arrays", "norm_attention", "norm_mlp")
-
-    def __init__(self, block: Any) -> None:
-        self.norm_attention = Lines(block.norm_attention.modulation)
-        self.norm_mlp = Lines(block.norm_mlp.modulation)
-        self.arrays = (*arrays(block.qkv), *arrays(block.out), *arrays(block.mlp_in), *arrays(block.mlp_out))
-
-
 class LeanTrunk:
     """The weights of a `layers.Trunk`."""
 
     def __init__(self, trunk: Any, heads: int) -> None:
         self.heads, self.head_dim = heads, trunk.head_dim
-        self.blocks = [LeanBlock(block) for block in trunk.blocks]
-        self.norm = Lines(trunk.norm.modulation)
+        self.blocks = [
+            (*arrays(block.qkv), *arrays(block.out), *arrays(block.mlp_in), *arrays(block.mlp_out))
+            for block in trunk.blocks
+        ]
+        norms = [norm for block in trunk.blocks for norm in (block.norm_attention, block.norm_mlp)]
+        self.norms = [Lines(norm.modulation) for norm in (*norms, trunk.norm)]
+        # Packed weights stay as they are, so that they may stand together as well, to be asked in one call.
+        is_packed = self.norms[0].arrays[0].dtype == np.int16
+        together = zip(*(norm.arrays for norm in self.norms), strict=True)
+        self.stacked: Any = [np.stack(parts) for parts in together] if is_packed else None
 
     def rest_of_memory(self, tokens: int) -> list[IntArray]:
         """The `rest` of so many tokens that are only to be remembered: nothing comes of them."""
         every = np.arange(tokens)
         return [*[every] * (len(self.blocks) - 1), every[:0]]
 
-    def modulations(self, cond: Array) -> list[Array]:
+    def modulations(self, cond: Array) -> Sequence[Array]:
         """What conditions (N, cond_dim) make of every norm, in order: scale and shift, (N, 2C) each."""
-        norms = [norm for block in self.blocks for norm in (block.norm_attention, block.norm_mlp)]
-        return [norm(cond) for norm in (*norms, self.norm)]
+        if self.stacked is None:
+            return [norm(cond) for norm in self.norms]
+        return list(compiled.modulations(cond, *self.stacked))
 
     def __call__(
         self,
@@ -135,7 +133,7 @@ class LeanTrunk:
         mask: npt.NDArray[np.bool_],
         memory: FewMemory | None = None,
         rest: Sequence[IntArray] | None = None,
-        modulations: list[Array] | None = None,
+        modulations: Sequence[Array] | None = None,
     ) -> Array:
         """x (B, N, C) at places (N,), under conditions (B or B * N, cond) or what is known of their modulations; mask
         (B or 1, N or 1, columns) True where seen; `rest` as in `layers.Trunk.remember`. Returns (B, N, C), or those
@@ -146,23 +144,25 @@ class LeanTrunk:
             alone = Kept(np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32), 0, N, True)
         slots, left = np.arange(N) if memory is None else places, np.arange(N)
         cos, sin = turn_at(places, self.head_dim)
+        if rest is None and modulations is None:
+            modulations = self.modulations(cond)
         for index, block in enumerate(self.blocks):
             kept = alone if memory is None else memory.few(index)
-            before = block.norm_attention(cond) if modulations is None else modulations[2 * index]
+            before = self.norms[2 * index](cond) if modulations is None else modulations[2 * index]
             told = x, before
             if rest is not None:
                 left = rest[index]
                 cond = _of(cond, B, left)
-            after = block.norm_mlp(cond) if modulations is None else modulations[2 * index + 1]
+            after = self.norms[2 * index + 1](cond) if modulations is None else modulations[2 * index + 1]
             seen = cos, sin, mask, kept.keys, kept.values, slots, kept.low, kept.high, kept.is_kept
-            arguments: Any = (*told, after, *block.arrays, *seen, left)
+            arguments: Any = (*told, after, *block, *seen, left)
             x = compiled.block(*arguments)
             if rest is not None:
                 if not len(left):
                     return x
                 cos, sin, slots = cos[left], sin[left], slots[left]
                 mask = mask if mask.shape[1] == 1 else mask[:, left]
-        last = self.norm(cond) if modulations is None else modulations[-1]
+        last = self.norms[-1](cond) if modulations is None else modulations[-1]
         flat = x.reshape(-1, C)
         out = np.empty_like(flat)
         compiled.normed(flat, last, np.arange(len(flat)) // (len(flat) // len(last)), out)
