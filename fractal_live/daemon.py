@@ -34,6 +34,7 @@ TICK_S = 0.02
 PING_S = 0.2
 STATE_OUT_S = 0.1
 LINK_S = 0.02
+TIDY_S = 30.0
 SHUTDOWN_S = 3.0
 OWN_STALL_S = 0.4  # a loop that comes this late has no right to say that others are
 
@@ -95,7 +96,13 @@ class Daemon:
             self.stage.start()
             with Dashboard() if settings.shows_dashboard else contextlib.nullcontext() as self._dashboard:
                 await asyncio.gather(
-                    self._play(), self._show(), self._ping(), self._tell(), self._tell_beats(), self._keep_link()
+                    self._play(),
+                    self._show(),
+                    self._ping(),
+                    self._tell(),
+                    self._tell_beats(),
+                    self._keep_link(),
+                    self._tidy(),
                 )
         finally:
             transport.close()
@@ -212,6 +219,12 @@ class Daemon:
             with self.reporter.carrying_on("Link"):
                 self.transport_control.tell_link()
             await asyncio.sleep(LINK_S)
+
+    async def _tidy(self) -> None:
+        while not self._over.is_set():
+            memory.tidy()
+            with contextlib.suppress(asyncio.TimeoutError):
+                await asyncio.wait_for(self._over.wait(), TIDY_S)
 
     async def _show(self) -> None:
         while not self._over.is_set():

@@ -8,6 +8,7 @@ from pathlib import Path
 
 PRESSURE = Path("/proc/pressure/cpu")
 PROCESSES = Path("/proc")
+SETTLES_S, TELLS_S = 300.0, 120.0
 
 
 def cpu_pressure(path: Path = PRESSURE) -> float | None:
@@ -47,13 +48,16 @@ def command_of(pid: int) -> str:
 
 
 def growth_mb_per_hour(samples: list[tuple[float, float]]) -> float | None:
-    """The slope of (seconds, MB) samples after their first third, by least squares; None for fewer than three."""
-    kept = samples[len(samples) // 3 :]
-    if len(kept) < 3:
+    """The slope of (seconds, MB) samples of one process by least squares, once it has settled: what it keeps for good
+    is filled in the first minutes. None if it did not live long enough to tell."""
+    if not samples:
+        return None
+    first_s, last_s = samples[0][0], samples[-1][0]
+    from_s = first_s + max(SETTLES_S, (last_s - first_s) / 3)
+    kept = [(at_s, mb) for at_s, mb in samples if at_s >= from_s]
+    if len(kept) < 3 or last_s - from_s < TELLS_S:
         return None
     mean_s = sum(at_s for at_s, _ in kept) / len(kept)
     mean_mb = sum(mb for _, mb in kept) / len(kept)
     spread_s = sum((at_s - mean_s) ** 2 for at_s, _ in kept)
-    if not spread_s:
-        return None
     return sum((at_s - mean_s) * (mb - mean_mb) for at_s, mb in kept) / spread_s * 3600

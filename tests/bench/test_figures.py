@@ -46,11 +46,19 @@ def test_the_pressure_is_the_kernels_ten_second_average_and_unknown_elsewhere(tm
     assert cpu_pressure(tmp_path / "nowhere") is None
 
 
-def test_growth_is_the_slope_after_the_first_third() -> None:
-    warming = [(float(second), 50.0 + 10 * second) for second in range(30)]
-    playing = [(float(second), 400.0 + second / 3600) for second in range(30, 90)]
+def test_growth_is_the_slope_after_five_minutes_or_the_first_third_of_a_longer_life() -> None:
+    warming = [(float(second), 50.0 + second) for second in range(300)]
+    playing = [(float(second), 400.0 + second / 3600) for second in range(300, 900)]
     assert growth_mb_per_hour(warming + playing) == pytest.approx(1.0)
-    assert growth_mb_per_hour(playing[:2]) is None
+    longer = [(second * 10.0, 400.0 - second) for second in range(100)]
+    rest = [(second * 10.0, 300.0 + second / 360) for second in range(100, 300)]
+    assert growth_mb_per_hour(longer + rest) == pytest.approx(1.0)
+
+
+def test_of_a_process_that_lived_for_seven_minutes_at_most_nobody_knows_whether_it_grows() -> None:
+    assert growth_mb_per_hour([]) is None
+    assert growth_mb_per_hour([(float(second), 50.0) for second in range(419)]) is None
+    assert growth_mb_per_hour([(float(second), 50.0) for second in range(422)]) == 0
 
 
 @pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="this system does not tell of processes in /proc")

@@ -114,10 +114,10 @@ def test_ends_that_nobody_brought_about_are_crashes() -> None:
 def test_memory_is_weighed_in_the_stage_that_lived_longest() -> None:
     account = Account()
     account.glimpsed(glimpse(health(10)), 0.0)
-    for second in range(4):
+    for second in range(440):
         account.weighed(float(second), 60.0, 30.0 + 9 * second)
-    account.glimpsed(glimpse(health(0), 1), 4.0)
-    for second in range(4, 94):
+    account.glimpsed(glimpse(health(0), 1), 440.0)
+    for second in range(440, 1440):
         account.weighed(float(second), 60.0, 30.0 + second / 3600)
     figures = account.figures(Witness(), None)
     assert figures["rss_growth_of"] == {"daemon": 0.0, "stage": pytest.approx(1.0)}
