@@ -35,3 +35,22 @@ def test_what_several_threads_have_let_go_of_is_given_back() -> None:
     done = subprocess.run([sys.executable, "-c", HELD_MB], capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     assert float(done.stdout) < 5, "without it they hold some 7 MB"
+
+
+HOLES_MB = """
+from fractal_live.memory import tidy
+held = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
+blocks = [bytes(5_000) for _ in range(6000)]
+kept = blocks[::40]
+del blocks
+before = held()
+tidy()
+print(before - held())
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="the allocator is glibc's")
+def test_holes_between_what_is_kept_are_given_back() -> None:
+    done = subprocess.run([sys.executable, "-c", HOLES_MB], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert float(done.stdout) > 20, "of 30 MB a fortieth is still in use"
