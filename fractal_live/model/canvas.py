@@ -82,7 +82,7 @@ class Canvas:
         self.is_valid = step_in_bar < lengths[self.bar_of_step]
         self.step_in_bar = np.minimum(step_in_bar, config.max_bar_len - 1)
         self.bar_len = np.minimum(lengths, config.max_bar_len)[self.bar_of_step]
-        self.plan = scaled_plan(page.plan)
+        self.tell_plan(page.plan)
         self.parents = torch.where(self.given[:, None, None], page.parents, model.no_plan)  # (rows, bars, compressed)
 
         self.chroma = np.concatenate([_chroma_levels(bar) for bar in page.bars])  # (H, 12)
@@ -147,6 +147,10 @@ class Canvas:
         each = len(self.first[index]) // self.H
         places: IntArray = (halves[:, None] * each + np.arange(each)).reshape(-1)
         return places
+
+    def tell_plan(self, plan: FloatArray) -> None:
+        """The rows (bars, 6) in units that places which are opened from now on are guided by."""
+        self.plan = scaled_plan(plan)
 
     # Opening and closing places.
 

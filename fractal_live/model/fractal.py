@@ -108,10 +108,7 @@ class Fractal(nn.Module):
         source = _source_step(batch)
         echoed = _at_steps(encoded, source) * (batch.echo != NO_ECHO).repeat_interleave(HALF_STEPS, 1)[..., None]
         echoed = echoed * batch.texture_given[:, None, None]
-        rows = self.structure.hand_down(batch.plan, batch.is_present)
-        rows = torch.where(batch.plan_given[:, None, None], rows, self.no_plan.to(rows.dtype))
-        place = config.past_bars + batch.bar_of_half
-        parent = rows.gather(1, place[..., None].expand(-1, -1, rows.shape[-1]))  # (B, H, compressed)
+        parent = self._parents(batch)
         hidden: list[Tensor] = []
         for level in self.levels:
             assert isinstance(level, Level), "a list of levels"
@@ -125,6 +122,20 @@ class Fractal(nn.Module):
         guides = self._guides(batch, step_plan, 1)
         leaf_cond = torch.cat([last.down(hidden[-1]), self.leaf_guide(guides)], dim=-1)
         return Levels(hidden[0], tuple(hidden[1:]), leaf_cond, self._recall(batch, _at_steps(batch.content, source)))
+
+    def phrase(self, batch: Batch) -> Tensor:
+        """The hidden states of level 1 alone, as in `forward`: (B, H, dim)."""
+        level = self.levels[0]
+        assert isinstance(level, Level), "a list of levels"
+        encoded = self.steps(batch.content)
+        return self._level(level, batch, encoded, encoded, self._parents(batch), _per_step_plan(batch, self.config))
+
+    def _parents(self, batch: Batch) -> Tensor:
+        """What level 0 hands down to each half bar: (B, H, compressed)."""
+        rows = self.structure.hand_down(batch.plan, batch.is_present)
+        rows = torch.where(batch.plan_given[:, None, None], rows, self.no_plan.to(rows.dtype))
+        place = self.config.past_bars + batch.bar_of_half
+        return rows.gather(1, place[..., None].expand(-1, -1, rows.shape[-1]))
 
     def _handed(self, hidden: Tensor, index: int, span: int) -> Tensor:
         """What a level's states say to the places of `span` steps below them."""
@@ -253,12 +264,7 @@ class Fractal(nn.Module):
         has_onsets = (batch.onsets > 0) & is_valid
         allowed = allowed_echoes(can_source(batch.group, has_onsets))
         echo = self.heads.echo_scores(phrase, allowed, echo_before(batch.echo, batch.group))
-        there = _source_half(batch)
-        source = Source(
-            batch.echo,
-            batch.chroma.gather(1, there[..., None].expand(-1, -1, 12)),
-            batch.onsets.gather(1, there),
-        )
+        source = sources(batch)
         chroma = self.heads.chroma_scores(phrase, batch.chroma, source)
         count = self.heads.count_scores(phrase, source)
         onsets = batch.onsets.clamp(max=MAX_HALF_ONSETS)
@@ -294,6 +300,13 @@ class Fractal(nn.Module):
                 totals[name] = totals[name] + value.sum()
         count = is_valid[batch.notes[:, 0]].sum()
         return totals | {f"{name}_count": count for name in list(totals)}
+
+
+def sources(batch: Batch) -> Source:
+    """What the half bars of a batch echo."""
+    there = _source_half(batch)
+    chroma = batch.chroma.gather(1, there[..., None].expand(-1, -1, 12))
+    return Source(batch.echo, chroma, batch.onsets.gather(1, there))
 
 
 def scan_index(config: ModelConfig, cells: int, device: torch.device) -> Tensor:

@@ -28,6 +28,47 @@ class Source:
     onsets: Tensor
 
 
+class Consonance(nn.Module):
+    """What the pitch classes decided so far, and what is expected of the others, say about the next class. All of them
+    are counted from that one, so that a chord learned in one key is known in every key."""
+
+    def __init__(self, width: int = 192) -> None:
+        super().__init__()
+        self.heard = nn.Linear(12 * (2 * CHROMA_LEVELS + 1), width)
+        self.out = nn.Linear(width, CHROMA_LEVELS)
+        nn.init.zeros_(self.out.weight)
+        nn.init.zeros_(self.out.bias)
+        index = torch.arange(12)
+        self.register_buffer("order", (index[:, None] + index) % 12, persistent=False)
+        self.register_buffer("is_decided", ((index[:, None] + index) % 12) < index[:, None], persistent=False)
+        self.order: Tensor
+        self.is_decided: Tensor
+
+    def forward(self, expected: Tensor, chroma: Tensor) -> Tensor:
+        """expected (..., 12, levels) scores, chroma levels (..., 12), of which class i sees those before it: (..., 12,
+        levels)."""
+        told = torch.where(self.is_decided, chroma[..., self.order], CHROMA_LEVELS)  # (..., 12, 12)
+        levels = F.one_hot(told, CHROMA_LEVELS + 1).to(expected.dtype).flatten(-2)
+        shares = expected.softmax(-1)[..., self.order, :].flatten(-2)
+        out: Tensor = self.out(F.relu(self.heard(torch.cat([levels, shares], dim=-1))))
+        return out
+
+    def of_class(self, pitch_class: int, expected: FloatArray, chroma: IntArray) -> FloatArray:
+        """As `forward`, of one class alone, in numpy: expected (branches, N, 12, levels), chroma (N, 12): (branches, N,
+        levels)."""
+        order = (pitch_class + np.arange(12)) % 12
+        told = np.where(order < pitch_class, chroma[:, order], CHROMA_LEVELS)
+        levels = np.eye(CHROMA_LEVELS + 1, dtype=np.float32)[told].reshape(len(chroma), -1)
+        shares = np.exp(expected - expected.max(-1, keepdims=True))
+        shares = (shares / shares.sum(-1, keepdims=True))[:, :, order].reshape(*expected.shape[:2], -1)
+        joined = np.concatenate([np.broadcast_to(levels, (len(shares), *levels.shape)), shares], axis=-1)
+        first, last = (
+            (layer.weight.detach().cpu().numpy(), layer.bias.detach().cpu().numpy()) for layer in (self.heard, self.out)
+        )
+        out: FloatArray = np.maximum(joined @ first[0].T + first[1], 0) @ last[0].T + last[1]
+        return out
+
+
 class PhraseHeads(nn.Module):
     """Scores of the decisions. Twelve pitch classes, four levels each, are decided in a row: scores of a class
     depend on the hidden state and on every class decided before it."""
@@ -38,6 +79,7 @@ class PhraseHeads(nn.Module):
         self.continued = nn.Parameter(torch.zeros(GRADES, GRADES))
         self.own = nn.Linear(dim, 12 * CHROMA_LEVELS)
         self.pair = nn.Parameter(torch.zeros(12, CHROMA_LEVELS, 12, CHROMA_LEVELS))
+        self.consonance = Consonance()
         self.copied_chroma = nn.Parameter(torch.zeros(GRADES, CHROMA_LEVELS, CHROMA_LEVELS))
         self.count = nn.Linear(dim, MAX_HALF_ONSETS + 1)
         self.copied_count = nn.Parameter(torch.zeros(GRADES, MAX_HALF_ONSETS + 1, MAX_HALF_ONSETS + 1))
@@ -59,7 +101,9 @@ class PhraseHeads(nn.Module):
         decided = F.one_hot(chroma, CHROMA_LEVELS).to(hidden.dtype)
         pair = (self.pair * self.earlier[:, None, :, None]).to(hidden.dtype)
         own = self.own_chroma(hidden, source)
-        return (own + torch.einsum("...jv,iujv->...iu", decided, pair)).float()
+        own = own + self.consonance(own, chroma)
+        out: Tensor = (own + torch.einsum("...jv,iujv->...iu", decided, pair)).float()
+        return out
 
     def own_chroma(self, hidden: Tensor, source: Source) -> Tensor:
         """The part of `chroma_scores` that no class decided before changes: (..., 12, levels)."""
@@ -69,12 +113,13 @@ class PhraseHeads(nn.Module):
         out: Tensor = own + copied
         return out
 
-    def told_chroma(self, pitch_class: int, chroma: IntArray) -> FloatArray:
-        """The other part, of one class, from the levels of N half bars (N, 12) of which those before it count:
-        (N, levels)."""
+    def told_chroma(self, pitch_class: int, own: FloatArray, chroma: IntArray) -> FloatArray:
+        """`chroma_scores` of one class, from what `own_chroma` says (branches, N, 12, levels) and from the levels of N
+        half bars (N, 12) of which those before it count: (branches, N, levels)."""
         pair = self.pair[pitch_class].detach().cpu().numpy()  # (levels, 12, levels)
         before = np.arange(pitch_class)
-        out: FloatArray = pair[:, before, chroma[:, before]].sum(-1).T
+        paired = pair[:, before, chroma[:, before]].sum(-1).T
+        out: FloatArray = own[:, :, pitch_class] + paired + self.consonance.of_class(pitch_class, own, chroma)
         return out
 
     def count_scores(self, hidden: Tensor, source: Source) -> Tensor:

@@ -88,6 +88,7 @@ def unfold_bar(
         model, page, request.sampling, generator, chroma, scores_forced=scores_forced, begins=begins, asked=asked
     )
     unfolding.run(is_wanted)
+    plan[0] = unfolding.rows.plan[-1]
     return _unfolded(unfolding, plan, is_missing)
 
 
@@ -147,7 +148,7 @@ def _in_rounds(
     again = math.floor(sampling.refine * made)
     if again and low == 0 and high == 127:
         unfolding = _refined(model, unfolding, again, sampling, generator)
-    return _unfolded(unfolding, plan, is_missing)
+    return _unfolded(unfolding, unfolding.rows.plan, is_missing)
 
 
 def _refined(model: Fractal, done: Unfolding, again: int, sampling: Sampling, generator: torch.Generator) -> Unfolding:
@@ -168,7 +169,7 @@ def _refined(model: Fractal, done: Unfolding, again: int, sampling: Sampling, ge
         first = int(starts[index]) // size
         kept = [note for note in notes if not is_again[first + note.onset_tick // (size * 120)]]
         bars.append(replace(bar, notes=without_overlaps(kept)))
-    again_page = Page(tuple(bars), group, int((~is_again).sum()), page.ranks, page.plan, page.parents)
+    again_page = Page(tuple(bars), group, int((~is_again).sum()), page.ranks, done.rows.plan, page.parents)
     unfolding = Unfolding(model, again_page, sampling, generator)
     unfolding.run()
     unfolding.notes += [

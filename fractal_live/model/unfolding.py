@@ -32,12 +32,13 @@ from fractal_live.model.lengths import Lengths
 from fractal_live.model.order import band_of, cells_per_half
 from fractal_live.model.phrase import Source
 from fractal_live.model.pitch import PITCHES, RECALL_MAPS, PitchRange, Recall, remembered
+from fractal_live.model.repeats import Rows
 from fractal_live.model.sampling import drawn, guidance, mixed
 from fractal_live.model.voice import Voices
 from fractal_live.music.harmony import Chroma
 from fractal_live.music.meter import TICKS_PER_STEP
 from fractal_live.music.notes import Note
-from fractal_live.music.plan import COLUMN, PlanTable, unknown_plan
+from fractal_live.music.plan import PlanTable, unknown_plan
 from fractal_live.music.request import Sampling, Withdrawn
 
 LATER_ONSETS = 4  # a chord that the steps left in a half bar may be counted on to bear
@@ -50,7 +51,7 @@ def wanted_or_raise(is_wanted: Callable[[], bool]) -> None:
 
 
 class Unfolding:
-    """Makes the missing half bars of a page. `density` (bars,) is how many onsets each bar shall have; `chroma`
+    """Makes the missing half bars of a page. `rows` are those of its plan, as bars are made by them; `chroma`
     (H, 12) in 0..1 is given where not NaN; pitches outside `low` to `high` stay as the page holds them. A page that
     `begins` has an onset on its very first step, if its first bar has any. `asked` (bars, 6) is what of the plan was
     not imagined (NaN elsewhere): where notes' lengths or their mean pitch were asked for, they keep to that."""
@@ -73,7 +74,7 @@ class Unfolding:
         self.voices = Voices(model.leaf)
         self.bands = model.config.pitch_bands
         self.chroma, self.low, self.high, self.scores_forced = chroma, low, high, scores_forced
-        self.density = np.rint(page.plan[:, COLUMN["density"]]).astype(np.int64)
+        self.rows = Rows(page.plan, asked)
         self.is_decided = page.group < page.first_group
         band = band_range(model.config, torch.arange(self.bands))
         self.band_ends = band.low.numpy(), band.high.numpy()
@@ -81,7 +82,7 @@ class Unfolding:
         self.band_high = np.minimum(high, band.high.numpy())
         self.free = np.maximum(self.band_high - self.band_low + 1, 0)  # pitches of each band that may be struck
         self.bearer = int(np.flatnonzero(self.free).max(initial=-1))  # the last band that can bear what is left
-        self.begins = begins and self.bearer >= 0 and bool(self.density[0] > 0)
+        self.begins = begins and self.bearer >= 0 and bool(self.rows.density[0] > 0)
         self.staying: dict[int, list[Token]] = {}  # of cells
         for step, pitch, velocity, duration in self.canvas.staying.tolist():
             if not low <= pitch <= high:
@@ -90,8 +91,8 @@ class Unfolding:
                 self.staying.setdefault(cell, []).append(token)
         steps = np.array([bar.meter.steps_per_bar for bar in page.bars])
         own = unknown_plan(len(page.bars)) if asked is None else asked
-        self.lengths = Lengths(own, self.density, steps)
-        self.heights = Heights(own, self.density)
+        self.lengths = Lengths(own, self.rows.density, steps)
+        self.heights = Heights(own, self.rows.density)
         for cell, tokens in self.staying.items():
             for token in tokens:
                 self._tell(cell // self.bands, token)
@@ -149,15 +150,28 @@ class Unfolding:
         source = Source(*(torch.from_numpy(values).to(canvas.device) for values in told))
         given, free = self._given_chroma(halves), array(heads.own_chroma(hidden, source).float().cpu())
         for pitch_class in range(12):
-            scores = mixed(free[:, :, pitch_class] + heads.told_chroma(pitch_class, canvas.chroma[halves]), scale)
+            scores = mixed(heads.told_chroma(pitch_class, free, canvas.chroma[halves]), scale)
             chosen, own = self._choose(scores), given[:, pitch_class]
             canvas.chroma[halves, pitch_class] = np.where(own >= 0, own, chosen)
         counts = self._mixed(heads.count_scores(hidden, source), scale)
         cells = cells_per_half(self.model.config)
         for place, half in enumerate(halves.tolist()):
+            self._follow(half)
             count = self._count(half, counts[place])
             canvas.onsets[half] = count
             canvas.remaining[half * cells : (half + 1) * cells] = count
+
+    def _follow(self, half: int) -> None:
+        """A bar that begins to repeat another one exactly takes over that one's row of the plan."""
+        canvas, echo = self.canvas, int(self.canvas.echo[half])
+        source = half + int(SOURCE_OF[echo])
+        bar, there = int(canvas.bar_of_half[half]), int(canvas.bar_of_half[source])
+        own, others = (np.flatnonzero(canvas.bar_of_half == index) for index in (bar, there))
+        is_whole = half - own[0] == source - others[0] and len(own) == len(others)
+        is_first = not self.is_decided[own].any() and self.is_decided[others].all()
+        if is_whole and is_first and self.rows.gives_way(bar, echo):
+            self.rows.follow(bar, there, int(canvas.onsets[others].sum()))
+            canvas.tell_plan(self.rows.plan)
 
     def _given_chroma(self, halves: IntArray) -> IntArray:
         """Levels of what is given, -1 where nothing is: (N, 12)."""
@@ -175,8 +189,14 @@ class Unfolding:
         others = [other for other, open_ in zip(own.tolist(), is_open, strict=True) if open_ and other != half]
         later = [other for other in others if (self.page.group[other], other) > (self.page.group[half], half)]
         told = sum(int(canvas.onsets[other]) for other in own.tolist() if other != half and other not in later)
-        wanted = int(self.density[bar]) - told
         least, most = self._bounds(half)
+        echo = int(canvas.echo[half])
+        wanted = int(self.rows.density[bar]) - told
+        if self.rows.gives_way(bar, echo):
+            count = max(least, min(int(canvas.onsets[half + SOURCE_OF[echo]]), most))
+            self.rows.have(bar, told + (max(wanted, count) if later else count))
+            canvas.tell_plan(self.rows.plan)
+            return count
         if later:
             index = np.arange(MAX_HALF_ONSETS + 1)
             bounds = [self._bounds(other) for other in later]

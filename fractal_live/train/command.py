@@ -14,12 +14,11 @@ from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 from fractal_live.baselines.event_transformer import EventConfig
 from fractal_live.model.config import ModelConfig
 from fractal_live.train.board import Board
-from fractal_live.train.copies import COPY_STEPS
 from fractal_live.train.corpus import read_corpus
 from fractal_live.train.dataset import Dataset
 from fractal_live.train.distributed import joined
 from fractal_live.train.event_dataset import EventDataset, event_task, event_validation
-from fractal_live.train.latent import LATENT_STEPS, SKETCH_STEPS
+from fractal_live.train.latent import LATENT_STEPS
 from fractal_live.train.loop import Trainer
 from fractal_live.train.objective import Figures
 from fractal_live.train.schedule import TrainSettings
@@ -86,9 +85,8 @@ def _prepared(request: TrainRequest, settings: TrainSettings, bar: Progress) -> 
         validation_batches(Dataset(held_out, config)) if held_out else []
     )  # refused before the latent is fitted
     is_fitted = request.start is not None or (request.out / "state.pt").is_file()
-    latent_steps = 0 if is_fitted else min(LATENT_STEPS, settings.steps)  # the side stages of a short run are short
-    last_steps = min(SKETCH_STEPS, settings.steps), min(COPY_STEPS, settings.steps)
-    task = fractal_task(config, Dataset(songs, config), settings.seed, latent_steps, *last_steps)
+    latent_steps = 0 if is_fitted else min(LATENT_STEPS, settings.steps)  # short for a short run
+    task = fractal_task(config, Dataset(songs, config), settings.seed, latent_steps)
     return task, validation
 
 

@@ -16,19 +16,24 @@ from torch import Tensor, nn
 
 from fractal_live.model.batch import Plans
 from fractal_live.model.fractal import Fractal
+from fractal_live.model.repeats import EXACT
 from fractal_live.train.dataset import Dataset, collate
 
 COPY_STEPS = 120
 COPY_BATCH = 4
 RETURN_STEPS = 300
 RETURN_BATCH = 32
+EXACT_PULL = 5.0
+"""Nats towards the next note of what is echoed exactly. Songs, where what came before is always right, are likeliest
+with 3; a piece that is invented strays, and with 3 a repetition is hardly one (docs/experiments.md)."""
 COPIED = ("echo", "chroma", "onsets", "pitch")
 """The losses that the scores have a part in."""
 
 
 def fit_copies(model: Fractal, dataset: Dataset, steps: int, seed: int, rate: float = 0.1) -> tuple[float, float]:
     """Learns the scores of what is copied on crops of songs while all else is held still. Returns the nats per half
-    bar of echo, harmony, number of onsets and pitches, first and last."""
+    bar of echo, harmony, number of onsets and pitches, first and last. The pull of an exact echo is at least
+    EXACT_PULL in the end."""
     learned = [model.heads.continued, model.heads.copied_chroma, model.heads.copied_count, model.leaf.copied]
 
     def cost(step: int) -> Tensor:
@@ -36,7 +41,9 @@ def fit_copies(model: Fractal, dataset: Dataset, steps: int, seed: int, rate: fl
         found = model.losses(collate([dataset.draw(rng) for rng in rngs]))
         return torch.stack([found[name] for name in COPIED]).sum() / found["chroma_count"]
 
-    return _fit(model, learned, cost, steps, rate)
+    found = _fit(model, learned, cost, steps, rate)
+    model.leaf.copied.data[EXACT] = model.leaf.copied.data[EXACT].clamp(min=EXACT_PULL)
+    return found
 
 
 def fit_returns(model: Fractal, dataset: Dataset, steps: int, seed: int, rate: float = 0.1) -> tuple[float, float]:

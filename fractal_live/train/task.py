@@ -20,6 +20,7 @@ from fractal_live.model.config import HALF_STEPS, ModelConfig
 from fractal_live.model.fractal import Fractal
 from fractal_live.train.copies import COPY_STEPS, RETURN_STEPS, fit_copies, fit_returns
 from fractal_live.train.dataset import Dataset, collate
+from fractal_live.train.harmony import HARMONY_CROPS, HARMONY_STEPS, fit_harmony
 from fractal_live.train.latent import LATENT_STEPS, SKETCH_STEPS, fit_latent, fit_sketch
 from fractal_live.train.objective import Figures, Objective, counted_losses, figures
 
@@ -56,10 +57,12 @@ def fractal_task(
     sketch_steps: int = SKETCH_STEPS,
     return_steps: int = RETURN_STEPS,
     copy_steps: int = COPY_STEPS,
+    harmony_steps: int = HARMONY_STEPS,
 ) -> Task:
     """A fractal with fresh weights, its latent fitted to the songs' plans (not at all with 0 steps: for a start
     from a checkpoint, which brings its own) and held still from then on; in the end level 0 learns for so many
-    steps to follow it, its rows for so many to return, and echoes for so many to follow their sources."""
+    steps to follow it, its rows for so many to return, pitch classes for so many to go together, and echoes for so many
+    to follow their sources."""
     torch.manual_seed(seed)
     model = Fractal(config)
     if latent_steps:
@@ -74,6 +77,9 @@ def fractal_task(
         if return_steps:
             first, last = fit_returns(averaged, dataset, min(return_steps, trained), seed)
             log.info("returns: plan %.3f nats per cell, then %.3f", first, last)
+        if harmony_steps:
+            first, last = fit_harmony(averaged, dataset, min(harmony_steps, trained), seed, min(HARMONY_CROPS, trained))
+            log.info("harmony: %.3f nats per half bar, then %.3f", first, last)
         if copy_steps:
             first, last = fit_copies(averaged, dataset, min(copy_steps, trained), seed)
             log.info("copies: %.3f nats per half bar, then %.3f", first, last)

@@ -1,0 +1,72 @@
+"""Chords: pitch classes that belong together are learned by themselves, in one key for all."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import torch
+
+from fractal_live.model.config import CHROMA_LEVELS
+from fractal_live.model.phrase import Consonance, Source
+from fractal_live.train.dataset import Dataset
+from fractal_live.train.harmony import fit_harmony, half_bars
+from tests.model.material import random_song
+from tests.model.tiny import TINY, lively
+
+LEARNED = {"heads.own.weight", "heads.own.bias", "heads.pair", "heads.copied_chroma"}
+TRIAD = np.array([3, 0, 0, 0, 2, 0, 0, 1, 0, 0, 0, 0])
+
+
+def moved_lively() -> Consonance:
+    consonance = Consonance().requires_grad_(False)
+    torch.manual_seed(1)
+    consonance.out.weight.normal_()
+    return consonance
+
+
+def test_of_one_class_in_numpy_is_what_the_module_says_of_all() -> None:
+    consonance, rng = moved_lively(), np.random.default_rng(0)
+    expected = rng.standard_normal((2, 5, 12, CHROMA_LEVELS)).astype(np.float32)
+    chroma = rng.integers(0, CHROMA_LEVELS, (5, 12))
+    of_all = consonance(torch.from_numpy(expected), torch.from_numpy(chroma).expand(2, 5, 12)).numpy()
+    for pitch_class in range(12):
+        own = consonance.of_class(pitch_class, expected, chroma)
+        np.testing.assert_allclose(own, of_all[:, :, pitch_class], rtol=1e-4, atol=1e-5)
+
+
+def test_a_class_hears_those_before_it_and_no_other() -> None:
+    consonance, rng = moved_lively(), np.random.default_rng(1)
+    expected = torch.from_numpy(rng.standard_normal((1, 12, CHROMA_LEVELS)).astype(np.float32))
+    chroma = torch.from_numpy(rng.integers(0, CHROMA_LEVELS, (1, 12)))
+    before = consonance(expected, chroma)
+    for changed in range(12):
+        other = chroma.clone()
+        other[0, changed] = (other[0, changed] + 1) % CHROMA_LEVELS
+        differs = (consonance(expected, other) - before).abs().sum(-1)[0] > 0
+        assert differs.tolist() == [place > changed for place in range(12)]
+
+
+def test_chords_that_are_learned_make_held_out_harmony_cheaper_and_move_nothing_else() -> None:
+    """Songs whose half bars are triads of any root."""
+    rng, model = np.random.default_rng(3), lively(2)
+    songs = []
+    for seed in range(3):
+        song = random_song(seed, bars=24)
+        roots = rng.integers(0, 12, len(song.chroma))
+        songs.append(replace(song, chroma=np.stack([np.roll(TRIAD, root) for root in roots])))
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    hidden, chroma, source = half_bars(model, Dataset(songs[2:], TINY), 8, seed=9)
+
+    def nats() -> float:
+        with torch.inference_mode():
+            scores = model.heads.chroma_scores(hidden, chroma, Source(source.echo, source.chroma, source.onsets))
+            return float(torch.nn.functional.cross_entropy(scores.flatten(0, 1), chroma.flatten())) * 12
+
+    dear = nats()
+    first, last = fit_harmony(model, Dataset(songs[:2], TINY), 150, seed=0, crops=24)
+    assert last < first
+    assert nats() < dear / 2
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert {name for name in moved if "consonance" not in name} == LEARNED
+    assert not any(parameter.requires_grad for parameter in model.parameters())
