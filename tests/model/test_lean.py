@@ -225,9 +225,10 @@ def test_chroma_told_class_by_class_is_chroma() -> None:
     hidden = torch.randn(2, 5, heads.own.in_features, generator=torch.Generator().manual_seed(0))
     chroma, echo = rng.integers(0, 4, (5, 12)), torch.from_numpy(rng.integers(0, ECHOES, 5))
     source = Source(echo, torch.from_numpy(rng.integers(0, 4, (5, 12))), torch.zeros(5, dtype=torch.int64))
-    expected, own = heads.chroma_scores(hidden, torch.from_numpy(chroma), source), heads.own_chroma(hidden, source)
+    told = torch.from_numpy(chroma).expand(2, 5, 12)
+    expected, own = heads.chroma_scores(hidden, told, source), heads.own_chroma(hidden, source).numpy()
     for pitch_class in range(12):
-        found = own[:, :, pitch_class] + torch.from_numpy(heads.told_chroma(pitch_class, chroma))
+        found = torch.from_numpy(heads.told_chroma(pitch_class, own, chroma))
         assert close(found, expected[:, :, pitch_class])
 
 
