@@ -17,6 +17,9 @@ from fractal_live.model.echo import NO_ECHO, source_of, strength_index
 from fractal_live.model.grid import FloatArray, IntArray
 from fractal_live.model.pitch import GRADES
 
+ORDER = (np.arange(12)[:, None] + np.arange(12)) % 12
+"""The pitch classes counted from each."""
+
 
 @dataclass(frozen=True, slots=True)
 class Source:
@@ -38,10 +41,9 @@ class Consonance(nn.Module):
         self.out = nn.Linear(width, CHROMA_LEVELS)
         nn.init.zeros_(self.out.weight)
         nn.init.zeros_(self.out.bias)
-        index = torch.arange(12)
-        self.register_buffer("order", (index[:, None] + index) % 12, persistent=False)
-        self.register_buffer("is_decided", ((index[:, None] + index) % 12) < index[:, None], persistent=False)
         self.order: Tensor
+        self.register_buffer("order", torch.from_numpy(ORDER), persistent=False)
+        self.register_buffer("is_decided", self.order < torch.arange(12)[:, None], persistent=False)
         self.is_decided: Tensor
 
     def forward(self, expected: Tensor, chroma: Tensor) -> Tensor:
@@ -51,21 +53,6 @@ class Consonance(nn.Module):
         levels = F.one_hot(told, CHROMA_LEVELS + 1).to(expected.dtype).flatten(-2)
         shares = expected.softmax(-1)[..., self.order, :].flatten(-2)
         out: Tensor = self.out(F.relu(self.heard(torch.cat([levels, shares], dim=-1))))
-        return out
-
-    def of_class(self, pitch_class: int, expected: FloatArray, chroma: IntArray) -> FloatArray:
-        """As `forward`, of one class alone, in numpy: expected (branches, N, 12, levels), chroma (N, 12): (branches, N,
-        levels)."""
-        order = (pitch_class + np.arange(12)) % 12
-        told = np.where(order < pitch_class, chroma[:, order], CHROMA_LEVELS)
-        levels = np.eye(CHROMA_LEVELS + 1, dtype=np.float32)[told].reshape(len(chroma), -1)
-        shares = np.exp(expected - expected.max(-1, keepdims=True))
-        shares = (shares / shares.sum(-1, keepdims=True))[:, :, order].reshape(*expected.shape[:2], -1)
-        joined = np.concatenate([np.broadcast_to(levels, (len(shares), *levels.shape)), shares], axis=-1)
-        first, last = (
-            (layer.weight.detach().cpu().numpy(), layer.bias.detach().cpu().numpy()) for layer in (self.heard, self.out)
-        )
-        out: FloatArray = np.maximum(joined @ first[0].T + first[1], 0) @ last[0].T + last[1]
         return out
 
 
@@ -113,18 +100,41 @@ class PhraseHeads(nn.Module):
         out: Tensor = own + copied
         return out
 
-    def told_chroma(self, pitch_class: int, own: FloatArray, chroma: IntArray) -> FloatArray:
-        """`chroma_scores` of one class, from what `own_chroma` says (branches, N, 12, levels) and from the levels of N
-        half bars (N, 12) of which those before it count: (branches, N, levels)."""
-        pair = self.pair[pitch_class].detach().cpu().numpy()  # (levels, 12, levels)
-        before = np.arange(pitch_class)
-        paired = pair[:, before, chroma[:, before]].sum(-1).T
-        out: FloatArray = own[:, :, pitch_class] + paired + self.consonance.of_class(pitch_class, own, chroma)
-        return out
-
     def count_scores(self, hidden: Tensor, source: Source) -> Tensor:
         """hidden (..., dim): scores of 0 to MAX_HALF_ONSETS onsets."""
         grade = strength_index(source.echo)
         copied = self.copied_count[grade, source.onsets.clamp(0, MAX_HALF_ONSETS)] * (grade > 0)[..., None]
         out: Tensor = self.count(hidden) + copied
         return out.float()
+
+
+class Harmony:
+    """The scores of one pitch class after another, in numpy, of N half bars: as `PhraseHeads.chroma_scores`, from what
+    `own_chroma` says of them (branches, N, 12, levels)."""
+
+    def __init__(self, heads: PhraseHeads, own: FloatArray) -> None:
+        heard, out = heads.consonance.heard, heads.consonance.out
+        weight, self._bias, self._out_bias = _array(heard.weight), _array(heard.bias), _array(out.bias)
+        self._own, self._pair, self._out = own, _array(heads.pair), _array(out.weight).T
+        of_levels = 12 * (CHROMA_LEVELS + 1)
+        self._by_level = weight[:, :of_levels].T.reshape(12, CHROMA_LEVELS + 1, -1)
+        shares = np.exp(own - own.max(-1, keepdims=True))
+        shares /= shares.sum(-1, keepdims=True)
+        # (branches, N, 12, width): what is expected of all, counted from each
+        self._expected = shares[:, :, ORDER].reshape(*own.shape[:3], -1) @ weight[:, of_levels:].T + self._bias
+
+    def scores(self, pitch_class: int, chroma: IntArray) -> FloatArray:
+        """Of one class, given the levels (N, 12) of which those before it count: (branches, N, levels)."""
+        before = np.arange(pitch_class)
+        paired = self._pair[pitch_class][:, before, chroma[:, before]].sum(-1).T
+        order = ORDER[pitch_class]
+        told = np.where(order < pitch_class, chroma[:, order], CHROMA_LEVELS)
+        heard = self._expected[:, :, pitch_class] + self._by_level[np.arange(12), told].sum(1)
+        consonant = np.maximum(heard, 0) @ self._out + self._out_bias
+        out: FloatArray = self._own[:, :, pitch_class] + paired + consonant
+        return out
+
+
+def _array(weights: Tensor) -> FloatArray:
+    out: FloatArray = weights.detach().cpu().numpy()
+    return out

@@ -30,7 +30,7 @@ from fractal_live.model.heights import Heights
 from fractal_live.model.lean import Array, array
 from fractal_live.model.lengths import Lengths
 from fractal_live.model.order import band_of, cells_per_half
-from fractal_live.model.phrase import Source
+from fractal_live.model.phrase import Harmony, Source
 from fractal_live.model.pitch import PITCHES, RECALL_MAPS, PitchRange, Recall, remembered
 from fractal_live.model.repeats import Rows
 from fractal_live.model.sampling import drawn, guidance, mixed
@@ -149,8 +149,9 @@ class Unfolding:
         told = (canvas.echo[halves], canvas.chroma[source_half], canvas.onsets[source_half])
         source = Source(*(torch.from_numpy(values).to(canvas.device) for values in told))
         given, free = self._given_chroma(halves), array(heads.own_chroma(hidden, source).float().cpu())
+        harmony = Harmony(heads, free)
         for pitch_class in range(12):
-            scores = mixed(heads.told_chroma(pitch_class, free, canvas.chroma[halves]), scale)
+            scores = mixed(harmony.scores(pitch_class, canvas.chroma[halves]), scale)
             chosen, own = self._choose(scores), given[:, pitch_class]
             canvas.chroma[halves, pitch_class] = np.where(own >= 0, own, chosen)
         counts = self._mixed(heads.count_scores(hidden, source), scale)

@@ -20,7 +20,7 @@ from fractal_live.model.engine import Engine
 from fractal_live.model.fractal import Level
 from fractal_live.model.layers import KEPT_HALVES, Guides, StepCodes, Texture, Trunk
 from fractal_live.model.lean import MOST, arrays, is_lean, pack
-from fractal_live.model.phrase import Source
+from fractal_live.model.phrase import Harmony, Source
 from fractal_live.model.pitch import (
     PITCHES,
     RECALL_MAPS,
@@ -228,7 +228,7 @@ def test_chroma_told_class_by_class_is_chroma() -> None:
     told = torch.from_numpy(chroma).expand(2, 5, 12)
     expected, own = heads.chroma_scores(hidden, told, source), heads.own_chroma(hidden, source).numpy()
     for pitch_class in range(12):
-        found = torch.from_numpy(heads.told_chroma(pitch_class, own, chroma))
+        found = torch.from_numpy(Harmony(heads, own).scores(pitch_class, chroma))
         assert close(found, expected[:, :, pitch_class])
 
 

@@ -25,16 +25,6 @@ def moved_lively() -> Consonance:
     return consonance
 
 
-def test_of_one_class_in_numpy_is_what_the_module_says_of_all() -> None:
-    consonance, rng = moved_lively(), np.random.default_rng(0)
-    expected = rng.standard_normal((2, 5, 12, CHROMA_LEVELS)).astype(np.float32)
-    chroma = rng.integers(0, CHROMA_LEVELS, (5, 12))
-    of_all = consonance(torch.from_numpy(expected), torch.from_numpy(chroma).expand(2, 5, 12)).numpy()
-    for pitch_class in range(12):
-        own = consonance.of_class(pitch_class, expected, chroma)
-        np.testing.assert_allclose(own, of_all[:, :, pitch_class], rtol=1e-4, atol=1e-5)
-
-
 def test_a_class_hears_those_before_it_and_no_other() -> None:
     consonance, rng = moved_lively(), np.random.default_rng(1)
     expected = torch.from_numpy(rng.standard_normal((1, 12, CHROMA_LEVELS)).astype(np.float32))
