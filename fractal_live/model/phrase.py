@@ -43,7 +43,7 @@ class Consonance(nn.Module):
         nn.init.zeros_(self.out.bias)
         self.order: Tensor
         self.register_buffer("order", torch.from_numpy(ORDER), persistent=False)
-        self.register_buffer("is_decided", self.order < torch.arange(12)[:, None], persistent=False)
+        self.register_buffer("is_decided", torch.from_numpy(ORDER < np.arange(12)[:, None]), persistent=False)
         self.is_decided: Tensor
 
     def forward(self, expected: Tensor, chroma: Tensor) -> Tensor:
