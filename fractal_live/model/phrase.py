@@ -114,14 +114,14 @@ class Harmony:
 
     def __init__(self, heads: PhraseHeads, own: FloatArray) -> None:
         heard, out = heads.consonance.heard, heads.consonance.out
-        weight, self._bias, self._out_bias = _array(heard.weight), _array(heard.bias), _array(out.bias)
+        weight, self._out_bias = _array(heard.weight), _array(out.bias)
         self._own, self._pair, self._out = own, _array(heads.pair), _array(out.weight).T
         of_levels = 12 * (CHROMA_LEVELS + 1)
         self._by_level = weight[:, :of_levels].T.reshape(12, CHROMA_LEVELS + 1, -1)
         shares = np.exp(own - own.max(-1, keepdims=True))
         shares /= shares.sum(-1, keepdims=True)
         # (branches, N, 12, width): what is expected of all, counted from each
-        self._expected = shares[:, :, ORDER].reshape(*own.shape[:3], -1) @ weight[:, of_levels:].T + self._bias
+        self._expected = shares[:, :, ORDER].reshape(*own.shape[:3], -1) @ weight[:, of_levels:].T + _array(heard.bias)
 
     def scores(self, pitch_class: int, chroma: IntArray) -> FloatArray:
         """Of one class, given the levels (N, 12) of which those before it count: (branches, N, levels)."""

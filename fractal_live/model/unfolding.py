@@ -193,16 +193,16 @@ class Unfolding:
         least, most = self._bounds(half)
         echo = int(canvas.echo[half])
         wanted = int(self.rows.density[bar]) - told
+        bounds = [self._bounds(other) for other in later]
+        least_later, most_later = sum(bound[0] for bound in bounds), sum(bound[1] for bound in bounds)
         if self.rows.gives_way(bar, echo):
             count = max(least, min(int(canvas.onsets[half + SOURCE_OF[echo]]), most))
-            self.rows.have(bar, told + (max(wanted, count) if later else count))
+            self.rows.have(bar, told + max(count + least_later, min(wanted, count + most_later)))
             canvas.tell_plan(self.rows.plan)
             return count
         if later:
             index = np.arange(MAX_HALF_ONSETS + 1)
-            bounds = [self._bounds(other) for other in later]
-            high = min(most, wanted - sum(bound[0] for bound in bounds))
-            low = max(least, wanted - sum(bound[1] for bound in bounds))
+            high, low = min(most, wanted - least_later), max(least, wanted - most_later)
             scores = np.where((index > high) | (index < low), np.float32(-np.inf), scores)
             if not np.isinf(scores).all():
                 return int(self._choose(scores[None])[0])

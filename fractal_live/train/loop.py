@@ -89,7 +89,7 @@ class Trainer:
                 held_out = self._record(rate, validation)
             yield Progress(self.step, share, rate, learned, held_out)
             if share >= 1 and self.task.finish is not None and self.ranks.is_first:
-                self.task.finish(self.average, self.step)
+                self.task.finish(self.average.to("cpu"), self.step)  # where its songs are; the run is over
             if share >= 1 or self.clock() - saved > settings.save_minutes * 60:
                 self.save()
                 saved = self.clock()

@@ -79,3 +79,15 @@ def test_what_was_asked_of_a_bar_stays_however_exactly_it_repeats(name: str) -> 
         _, result = next_bar(asked, seed)
         assert result.plan[0, COLUMN[name]] == asked[0, COLUMN[name]]
         assert round(float(result.plan[0, COLUMN["density"]])) == len(result.bars[0])
+
+
+@pytest.mark.parametrize("echo", [0.0, 4.0, 30.0])
+@pytest.mark.parametrize("imagined", [0, 1, 12, 47])
+def test_whatever_was_imagined_the_plan_that_is_told_is_the_one_played(imagined: int, echo: float) -> None:
+    plan = unknown_plan()
+    plan[:, COLUMN["density"]] = imagined
+    for seed in range(3):
+        request = BarRequest(HEARD, played(HEARD, FOUR_FOUR), plan, sampling=Sampling(echo=echo), asked=unknown_plan())
+        with torch.inference_mode():
+            result = unfold_bar(lively(3), request, torch.Generator().manual_seed(seed))
+        assert result.plan[0, COLUMN["density"]] == sum(result.onsets) == len(result.bars[0])
