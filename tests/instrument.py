@@ -14,9 +14,6 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-import rtmidi
-
-from fractal_live.ports.midi_system import input_ports, output_ports
 
 ROOT = Path(__file__).parent.parent
 READY_S = 90.0
@@ -85,8 +82,19 @@ def instrument(folder: Path, *options: str) -> Iterator[Instrument]:
 
 
 def jack_midi_ports(kind: str) -> list[str]:
-    """All MIDI inputs or outputs of the JACK server, as one connects to them."""
-    return output_ports(rtmidi.API_UNIX_JACK) if kind == "input" else input_ports(rtmidi.API_UNIX_JACK)
+    """All MIDI inputs or outputs of the JACK server, as one connects to them; none without a server.
+
+    `jack_lsp` looks, not a client of this process: where libjack has seen a server go, or be closed to one client, the
+    next client that is opened frees all others of its process, and whoever listens with one of them crashes.
+    """
+    listed = subprocess.run(["jack_lsp", "-p", "-t"], capture_output=True, text=True, check=False, timeout=10)
+    ports: list[tuple[str, str]] = []  # a name, and the indented lines about it
+    for line in listed.stdout.splitlines():
+        if line.startswith("\t") and ports:
+            ports[-1] = (ports[-1][0], ports[-1][1] + line)
+        elif ":" in line:
+            ports.append((line, ""))
+    return [name for name, about in ports if "midi" in about and f"{kind}," in about]
 
 
 @contextlib.contextmanager

@@ -106,7 +106,9 @@ class PortKeeper:
 
     def _run(self) -> None:
         while not self._is_closing.wait(TRY_S):
-            self._close_retired()  # first: a library that still holds a dead server does not see its successor
+            # First: a library that still holds a dead server does not see its successor, and libjack frees all
+            # clients of a dead server when the next one is opened, whoever still means to close them.
+            self._close_retired()
             self._look_after(self._ports)
         self._close_retired()
         while self._opened:
