@@ -81,6 +81,9 @@ class PlaceCache:
         self.keys = [torch.zeros(shape, device=device) for _ in range(level.num_blocks)]
         self.values = [torch.zeros(shape, device=device) for _ in range(level.num_blocks)]
         self.is_filled = np.zeros(places, dtype=np.bool_)
+        pairs = zip(self.keys, self.values, strict=True) if device.type == "cpu" else ()
+        self.few: list[tuple[Array, Array]] = [(keys.numpy(), values.numpy()) for keys, values in pairs]
+        """The same memory, block by block, for the compiled arithmetic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,5 +108,4 @@ class Slots:
 
     def few(self, block: int) -> Kept:
         """Of a cache on the CPU."""
-        keys, values = self.cache.keys[block].numpy(), self.cache.values[block].numpy()
-        return Kept(keys, values, self.low, self.high, self.is_kept)
+        return Kept(*self.cache.few[block], self.low, self.high, self.is_kept)

@@ -31,7 +31,8 @@ from fractal_live.model.grid import (
     visible_content,
 )
 from fractal_live.model.layers import Guides, Texture
-from fractal_live.model.lean import Array, TextureArrays, array, is_lean
+from fractal_live.model.lean import TextureArrays, is_lean
+from fractal_live.model.lean_canvas import LeanCanvas
 from fractal_live.model.order import band_of, cell_order, distance_to, scan_of_all, still_mattering
 from fractal_live.music.harmony import chroma_of_bar
 from fractal_live.music.notes import Bar
@@ -112,6 +113,7 @@ class Canvas:
         codes = model.step_codes
         self.encoded = model.steps(content)[0] if codes is None else codes(self.content)  # (T, step_dim)
         self.encoded_cells = model.encoded_cells(content, self.encoded[None])[0]
+        self.lean = LeanCanvas(self) if is_lean(model, self.parents, 1) else None
         self._read_known()
 
     # What stands already.
@@ -157,24 +159,24 @@ class Canvas:
     def open(self, index: int, places: IntArray, rest: Rest = None) -> Tensor:
         """What a level says at some places (N,): hidden states (rows, N, dim), handed down as well; of those
         alone that `rest` leaves, if it is given."""
-        if self._are_few(index, places):
-            return self._open_few(index, places, rest)
+        if self.lean is not None and self.lean.takes(places):
+            return torch.from_numpy(self.lean.open(index, places, rest))
         level = self._level(index)
         generator = level.generator
-        steps = self._first_steps(index, places)
+        steps = self.first_steps(index, places)
         cond, where = self._cond(index, places, steps), self._where(index, places, steps)
         hint = self._hint(level, steps)
         where, hint = where.expand(self.rows, -1, -1), hint.expand(self.rows, *hint.shape[1:])
         if isinstance(generator, SequentialGenerator):
             self.caches[index].is_filled[places] = True
-            slots, mask = self._slots(index, places, is_kept=True)
+            slots, mask = self.slots(index, places, is_kept=True)
             before = np.maximum(places - 1, 0)
             previous = self._holds(index, before).expand(self.rows, -1, -1)
             is_known = (places > 0) & (self.last[index][before] < self.first[index][places])
             told = (previous, self._there(is_known)[None], cond, where, hint, self._there(mask), slots)
             hidden = generator.open(*told, self._rest_there(rest))
         else:
-            slots, mask = self._slots(index, places, is_kept=False)
+            slots, mask = self.slots(index, places, is_kept=False)
             hidden = generator.ask(cond, where, hint, self._there(mask), slots)
         for left in rest or ():
             places = places[left]
@@ -186,107 +188,34 @@ class Canvas:
         level = self._level(index)
         if isinstance(level.generator, SequentialGenerator) or not len(places):
             return
-        if self._are_few(index, places):
-            self._close_few(index, places, rest)
+        if self.lean is not None and self.lean.takes(places):
+            self.lean.close(index, places, rest)
             return
-        steps = self._first_steps(index, places)
+        steps = self.first_steps(index, places)
         cond, where = self._cond(index, places, steps), self._where(index, places, steps)
         self.caches[index].is_filled[places] = True
-        slots, mask = self._slots(index, places, is_kept=True, holds=True)
+        slots, mask = self.slots(index, places, is_kept=True, holds=True)
         content = self._holds(index, places).expand(self.rows, -1, -1)
         told = (content, cond, where.expand(self.rows, -1, -1), self._there(mask), slots)
         level.generator.close(*told, self._rest_there(rest))
-
-    # The same on a CPU, in compiled arithmetic.
-
-    def _are_few(self, index: int, places: IntArray) -> bool:
-        return is_lean(self._level(index), self.parents, self.rows * len(places))
-
-    def _open_few(self, index: int, places: IntArray, rest: Rest) -> Tensor:
-        """As `open`."""
-        lean, steps = self._level(index).lean, self._first_steps(index, places)
-        where, hint = self._where_few(index, places, steps), None
-        if lean.echo is not None:
-            source, is_echo = self.source_steps(steps)
-            if is_echo.any():
-                hint = lean.echo(self._holds_few(lean.span, source // lean.span) * is_echo[:, None])
-        if lean.is_sequential:
-            self.caches[index].is_filled[places] = True
-            before = np.maximum(places - 1, 0)
-            is_known = (places > 0) & (self.last[index][before] < self.first[index][places])
-            content = lean.content(self._holds_few(lean.span, before, index))
-            where += np.where(is_known[:, None], content, lean.blank)
-        else:
-            where += lean.blank
-        slots, mask = self._slots(index, places, is_kept=lean.is_sequential)
-        if not lean.is_sequential:
-            mask = np.concatenate([mask, np.eye(len(places), dtype=np.bool_)], axis=1)
-        tokens = np.repeat(where[None], self.rows, axis=0)
-        if hint is not None:
-            tokens[self.is_given] += hint
-        hidden = lean.said(tokens, self.cond_few(index, places, steps), places, mask, slots, rest)
-        for left in rest or ():
-            places = places[left]
-        down = lean.down(hidden.reshape(-1, hidden.shape[2]))
-        array(self.handed[index])[:, places] = down.reshape(self.rows, len(places), down.shape[1])
-        return torch.from_numpy(hidden)
-
-    def _close_few(self, index: int, places: IntArray, rest: Rest) -> None:
-        """As `close`."""
-        lean, steps = self._level(index).lean, self._first_steps(index, places)
-        self.caches[index].is_filled[places] = True
-        slots, mask = self._slots(index, places, is_kept=True, holds=True)
-        tokens = lean.content(self._holds_few(lean.span, places, index)) + self._where_few(index, places, steps)
-        tokens = np.repeat(tokens[None], self.rows, axis=0)
-        rest = lean.trunk.rest_of_memory(len(places)) if rest is None else rest
-        lean.said(tokens, self.cond_few(index, places, steps), places, mask, slots, rest)
-
-    def cond_few(self, index: int, places: IntArray, steps: IntArray) -> Array:
-        """As `_cond`: (rows * N, cond)."""
-        if index == 0:
-            parent = array(self.parents)[:, self.bar_of_step[steps]]
-        else:
-            parent = array(self.handed[index - 1])[:, steps // self._level(index - 1).span]
-        plan, texture = self._guiding(index, places, steps)
-        guide = self._level(index).guide.lean.for_rows(plan, texture, self.is_given)
-        return np.concatenate([parent, guide], axis=-1).reshape(len(guide) * len(places), -1)
-
-    def _where_few(self, index: int, places: IntArray, steps: IntArray) -> Array:
-        """As `_where`."""
-        lean = self._level(index).lean
-        where: Array = lean.step[self.step_in_bar[steps]] + lean.length[self.bar_len[steps]]
-        if lean.span == 1:
-            where += array(self.model.bands)[self.cell_of_place[places] % self.bands]
-        return where
-
-    def _holds_few(self, span: int, places: IntArray, index: int = -1) -> Array:
-        """As `_holds`, (N, content_dim); without an index of whole steps."""
-        if span == 1 and index >= 0:
-            by_cell: Array = array(self.encoded_cells)[self.cell_of_place[places]]
-            return by_cell
-        by_place: Array = array(self.encoded).reshape(self.T // span, -1)[places]
-        return by_place
 
     # What places are told.
 
     def guides(self, index: int, places: IntArray) -> Guides:
         """The guiding values of places of a level; those of the content level also guide the leaf."""
-        plan, texture = self._guiding(index, places, self._first_steps(index, places))
+        plan, texture = self.guiding(index, places, self.first_steps(index, places))
         told = None if texture is None else Texture(*(self._for_rows(value) for value in texture))
         return Guides(self._for_rows(plan), told, self.given, self.given)
 
     def leaf_cond(self, places: IntArray) -> Tensor:
         """The condition of the leaf at places (N,) of the content level: (rows * N, cond)."""
         last = len(self.handed) - 1
-        if self._are_few(last, places):
-            plan, texture = self._guiding(last, places, self._first_steps(last, places))
-            told = self.model.leaf_guide.lean.for_rows(plan, texture, self.is_given)
-            joined = np.concatenate([array(self.handed[last])[:, places], told], axis=-1)
-            return torch.from_numpy(joined.reshape(self.rows * len(places), -1))
+        if self.lean is not None and self.lean.takes(places):
+            return torch.from_numpy(self.lean.leaf_cond(places))
         handed = self.handed[last][:, self._there(places)]
         return torch.cat([handed, self.model.leaf_guide(self.guides(last, places))], dim=-1).flatten(0, 1)
 
-    def _guiding(self, index: int, places: IntArray, steps: IntArray) -> tuple[FloatArray, TextureArrays | None]:
+    def guiding(self, index: int, places: IntArray, steps: IntArray) -> tuple[FloatArray, TextureArrays | None]:
         """The plan rows (N, 6) and, below the half bar, the texture of places that begin at steps."""
         span, plan = self._level(index).span, self.plan[self.bar_of_step[steps]]
         if span == HALF_STEPS:
@@ -310,8 +239,8 @@ class Canvas:
 
     def encode(self, steps: IntArray) -> None:
         """Reads anew what some steps hold."""
-        if self.bands == 1 and is_lean(self.model.steps, self.encoded, len(steps)):
-            array(self.encoded)[steps] = self.model.steps.lean(self.content[steps])
+        if self.bands == 1 and self.lean is not None and self.lean.takes(steps):
+            self.lean.encode(steps)
             return
         content = self._there(self.content[steps])[None]
         encoded = self.model.steps(content)
@@ -337,7 +266,7 @@ class Canvas:
     def _level(self, index: int) -> Level:
         return self.levels[index]
 
-    def _first_steps(self, index: int, places: IntArray) -> IntArray:
+    def first_steps(self, index: int, places: IntArray) -> IntArray:
         span = self._level(index).span
         steps: IntArray = self.cell_of_place[places] // self.bands if span == 1 else places * span
         return steps
@@ -377,7 +306,7 @@ class Canvas:
         out: Tensor = level.echo(shown)
         return out
 
-    def _slots(self, index: int, places: IntArray, is_kept: bool, holds: bool = False) -> tuple[Slots, Mask]:
+    def slots(self, index: int, places: IntArray, is_kept: bool, holds: bool = False) -> tuple[Slots, Mask]:
         """The way of places to their level's cache, and the mask (N, keys): True where seen."""
         cache, window = self.caches[index], self._level(index).generator.window
         first, last = self.first[index], self.last[index]

@@ -28,6 +28,7 @@ Given = npt.NDArray[np.bool_]
 TextureArrays = tuple[IntArray, IntArray, IntArray, IntArray]
 """Chroma levels, onsets and steps still to come, and echo class, as in `layers.Texture`."""
 
+USUAL_PLACES = 1024  # of a level; a longer piece has more
 MOST = 1024  # tokens at once; of more of them torch's several threads make less work
 
 
@@ -94,8 +95,12 @@ def turns(places: int, dim: int) -> Turn:
 
 def turn_at(places: IntArray, dim: int) -> Turn:
     """The rotation of places (N,): (N, dim/2) each."""
-    cos, sin = turns(max(1024, 1 << int(places.max()).bit_length()), dim)
-    return cos[places], sin[places]
+    cos, sin = turns(USUAL_PLACES, dim)
+    try:
+        return cos[places], sin[places]
+    except IndexError:
+        cos, sin = turns(1 << int(places.max()).bit_length(), dim)
+        return cos[places], sin[places]
 
 
 class LeanTrunk:

@@ -16,7 +16,7 @@ from torch import Tensor
 from fractal_live.model import compiled
 from fractal_live.model.cache import ChordCache
 from fractal_live.model.layers import Trunk
-from fractal_live.model.lean import Array, Lines, array, arrays, is_lean
+from fractal_live.model.lean import Array, LeanTrunk, Lines, array, arrays, is_lean
 from fractal_live.model.pitch import PITCHES, ChordTokens, Leaf, PitchRange, Recall
 
 MOST_NOTES = PITCHES  # of a chord: each pitch once
@@ -45,11 +45,12 @@ class Voices:
     def __init__(self, leaf: Leaf) -> None:
         self.leaf = leaf
         self.lean = LeanLeaf(leaf) if is_lean(leaf, leaf.pitch, 1) else None
+        self.trunk = leaf.trunk.lean if isinstance(leaf.trunk, Trunk) else None
 
     def of(self, cond: Tensor, recall: Recall, within: PitchRange) -> Voice:
         """Of N cells: cond (N, cond), recall and within (N, ...)."""
-        if self.lean is not None and isinstance(self.leaf.trunk, Trunk):
-            return LeanVoice(self.lean, self.leaf.trunk, array(cond), recall, within)
+        if self.lean is not None and self.trunk is not None:
+            return LeanVoice(self.lean, self.trunk, array(cond), recall, within)
         return PlainVoice(self.leaf, cond, recall, within)
 
 
@@ -108,8 +109,8 @@ class LeanLeaf:
 
 
 class LeanVoice:
-    def __init__(self, leaf: LeanLeaf, trunk: Trunk, cond: Array, recall: Recall, within: PitchRange) -> None:
-        self.leaf, self.trunk = leaf, trunk.lean
+    def __init__(self, leaf: LeanLeaf, trunk: LeanTrunk, cond: Array, recall: Recall, within: PitchRange) -> None:
+        self.leaf, self.trunk = leaf, trunk
         blocks, heads = len(self.trunk.blocks), self.trunk.heads
         self.memory = ChordCache(blocks, len(cond), heads, MOST_NOTES + 1, trunk.head_dim)
         self.cond, self.under = cond, self.trunk.modulations(cond)
