@@ -16,6 +16,7 @@ from fractal_live.model.grid import IntArray
 
 NO_ECHO = 0
 LIKENESS_EDGES = (0.35, 0.65, 0.9)
+MOST_RUN = 16  # half bars that are told apart by how long they have been echoing from one distance
 SOURCE_OF = np.array([0, *np.repeat(ECHO_SOURCES, len(ECHO_STRENGTHS))])
 STRENGTH_OF = np.array([0, *ECHO_STRENGTHS * len(ECHO_SOURCES)], dtype=np.float32)
 GRADE_OF = np.array([0, *(1 + np.arange(ECHOES - 1) % len(ECHO_STRENGTHS))])
@@ -67,6 +68,26 @@ def echo_before(echo: Tensor, group: Tensor) -> Tensor:
     is_known = group[..., :-1] < group[..., 1:]
     before = torch.where(is_known, echo[..., :-1], NO_ECHO)
     return torch.cat([torch.full_like(echo[..., :1], NO_ECHO), before], dim=-1)
+
+
+def run_before(echo: Tensor, group: Tensor) -> Tensor:
+    """How many half bars, up to the one before each and all of them opened in earlier groups, echo from one distance:
+    at most MOST_RUN, 0 where the one before is not known or echoes nothing; echo, group and run (..., H)."""
+    distance = source_of(echo)
+    last = _shifted(distance, 1)
+    goes_on = (last != 0) & (_shifted(group, 1) < group)
+    run = goes_on.long()
+    for back in range(2, MOST_RUN + 1):
+        goes_on = goes_on & (_shifted(distance, back) == last) & (_shifted(group, back) < group)
+        if not goes_on.any():
+            break
+        run = run + goes_on
+    return run
+
+
+def _shifted(values: Tensor, places: int) -> Tensor:
+    """Each half bar's value so many half bars before it, 0 before the first: (..., H)."""
+    return torch.nn.functional.pad(values, (places, 0))[..., : values.shape[-1]]
 
 
 def allowed_echoes(can_source: Tensor) -> Tensor:

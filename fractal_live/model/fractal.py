@@ -16,6 +16,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from fractal_live.model.ar import SequentialGenerator
+from fractal_live.model.balance import earlier_harmony
 from fractal_live.model.batch import Batch, Plans
 from fractal_live.model.config import HALF_STEPS, MAX_HALF_ONSETS, ModelConfig
 from fractal_live.model.echo import (
@@ -23,6 +24,7 @@ from fractal_live.model.echo import (
     allowed_echoes,
     can_source,
     echo_before,
+    run_before,
     source_of,
     strength_index,
     strength_of,
@@ -263,7 +265,8 @@ class Fractal(nn.Module):
         is_valid = batch.is_valid[:, ::HALF_STEPS]
         has_onsets = (batch.onsets > 0) & is_valid
         allowed = allowed_echoes(can_source(batch.group, has_onsets))
-        echo = self.heads.echo_scores(phrase, allowed, echo_before(batch.echo, batch.group))
+        before = echo_before(batch.echo, batch.group), run_before(batch.echo, batch.group)
+        echo = self.heads.echo_scores(phrase, allowed, *before)
         source = sources(batch)
         chroma = self.heads.chroma_scores(phrase, batch.chroma, source)
         count = self.heads.count_scores(phrase, source)
@@ -303,10 +306,11 @@ class Fractal(nn.Module):
 
 
 def sources(batch: Batch) -> Source:
-    """What the half bars of a batch echo."""
+    """What the half bars of a batch echo, and what harmony is before them."""
     there = _source_half(batch)
     chroma = batch.chroma.gather(1, there[..., None].expand(-1, -1, 12))
-    return Source(batch.echo, chroma, batch.onsets.gather(1, there))
+    earlier = earlier_harmony(batch.chroma, batch.group)
+    return Source(batch.echo, chroma, batch.onsets.gather(1, there), earlier)
 
 
 def scan_index(config: ModelConfig, cells: int, device: torch.device) -> Tensor:

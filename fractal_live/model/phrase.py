@@ -12,8 +12,9 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from fractal_live.model.balance import Balance
 from fractal_live.model.config import CHROMA_LEVELS, ECHOES, MAX_HALF_ONSETS
-from fractal_live.model.echo import NO_ECHO, source_of, strength_index
+from fractal_live.model.echo import MOST_RUN, source_of, strength_index
 from fractal_live.model.grid import FloatArray, IntArray
 from fractal_live.model.pitch import GRADES
 
@@ -24,11 +25,13 @@ ORDER = (np.arange(12)[:, None] + np.arange(12)) % 12
 @dataclass(frozen=True, slots=True)
 class Source:
     """What half bars (...) echo: the class (...) int, and of the source the chroma levels (..., 12) int and the
-    number of onsets (...) int (anything where nothing is echoed)."""
+    number of onsets (...) int (anything where nothing is echoed); and the harmony of those before them (..., lags, 12),
+    as `balance.earlier_harmony`."""
 
     echo: Tensor
     chroma: Tensor
     onsets: Tensor
+    earlier: Tensor
 
 
 class Consonance(nn.Module):
@@ -64,23 +67,28 @@ class PhraseHeads(nn.Module):
         super().__init__()
         self.echo = nn.Linear(dim, ECHOES)
         self.continued = nn.Parameter(torch.zeros(GRADES, GRADES))
+        self.lasting = nn.Parameter(torch.zeros(MOST_RUN + 1, GRADES))
         self.own = nn.Linear(dim, 12 * CHROMA_LEVELS)
         self.pair = nn.Parameter(torch.zeros(12, CHROMA_LEVELS, 12, CHROMA_LEVELS))
         self.consonance = Consonance()
+        self.balance = Balance()
         self.copied_chroma = nn.Parameter(torch.zeros(GRADES, CHROMA_LEVELS, CHROMA_LEVELS))
         self.count = nn.Linear(dim, MAX_HALF_ONSETS + 1)
         self.copied_count = nn.Parameter(torch.zeros(GRADES, MAX_HALF_ONSETS + 1, MAX_HALF_ONSETS + 1))
         self.register_buffer("earlier", torch.ones(12, 12).tril(-1), persistent=False)
         self.earlier: Tensor
 
-    def echo_scores(self, hidden: Tensor, allowed: Tensor, before: Tensor) -> Tensor:
-        """hidden (..., dim), allowed (..., ECHOES) bool, before (...) the class of the half bar before, NO_ECHO where
-        it is not known: (..., ECHOES). A section returns half bar by half bar from one distance, so going on from there
-        is scored by how closely it was repeated and shall be."""
+    def echo_scores(self, hidden: Tensor, allowed: Tensor, before: Tensor, run: Tensor) -> Tensor:
+        """hidden (..., dim), allowed (..., ECHOES) bool, before (...) the class of the half bar before and run (...)
+        how long that distance has been echoed, as `echo.run_before`, 0 where it is not known: (..., ECHOES). A section
+        returns half bar by half bar from one distance, so going on from there is scored by how closely it was repeated
+        and shall be, and by how long it has gone on: the longer, the likelier it is a section."""
         each = torch.arange(ECHOES, device=hidden.device)
-        goes_on = (source_of(before)[..., None] == source_of(each)) & (before != NO_ECHO)[..., None]
-        run = self.continued[strength_index(before)[..., None], strength_index(each)] * goes_on
-        out: Tensor = (self.echo(hidden) + run).float().masked_fill(~allowed, float("-inf"))
+        goes_on = (source_of(before)[..., None] == source_of(each)) & (run > 0)[..., None]
+        grade = strength_index(each)
+        favour = self.continued[strength_index(before)[..., None], grade] + self.lasting[run[..., None], grade]
+        favour = favour + self.balance.going_on(grade)
+        out: Tensor = (self.echo(hidden) + favour * goes_on).float().masked_fill(~allowed, float("-inf"))
         return out
 
     def chroma_scores(self, hidden: Tensor, chroma: Tensor, source: Source) -> Tensor:
@@ -97,7 +105,7 @@ class PhraseHeads(nn.Module):
         own = self.own(hidden).view(*hidden.shape[:-1], 12, CHROMA_LEVELS)
         grade = strength_index(source.echo)
         copied = self.copied_chroma[grade[..., None], source.chroma] * (grade > 0)[..., None, None]
-        out: Tensor = own + copied
+        out: Tensor = own + copied + self.balance.harmony(source.earlier)
         return out
 
     def count_scores(self, hidden: Tensor, source: Source) -> Tensor:

@@ -9,7 +9,6 @@ from collections.abc import Callable
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from fractal_live.model.canvas import Canvas, Page
 from fractal_live.model.chord import CellInMaking, Chords, Token
@@ -18,22 +17,23 @@ from fractal_live.model.config import (
     DURATIONS,
     HALF_STEPS,
     MAX_HALF_ONSETS,
-    chroma_level,
     duration_class,
     velocity_bin,
     velocity_of_bin,
 )
-from fractal_live.model.echo import GRADE_OF, SOURCE_OF, STRENGTH_OF, allowed_echoes, can_source, echo_before
+from fractal_live.model.deciding import Decisions
+from fractal_live.model.echo import (
+    GRADE_OF,
+    STRENGTH_OF,
+)
 from fractal_live.model.fractal import Fractal, band_range
 from fractal_live.model.grid import IntArray
 from fractal_live.model.heights import Heights
-from fractal_live.model.lean import Array, array
 from fractal_live.model.lengths import Lengths
 from fractal_live.model.order import band_of, cells_per_half
-from fractal_live.model.phrase import Harmony, Source
 from fractal_live.model.pitch import PITCHES, RECALL_MAPS, PitchRange, Recall, remembered
 from fractal_live.model.repeats import Rows
-from fractal_live.model.sampling import drawn, guidance, mixed
+from fractal_live.model.sampling import guidance
 from fractal_live.model.voice import Voices
 from fractal_live.music.harmony import Chroma
 from fractal_live.music.meter import TICKS_PER_STEP
@@ -73,7 +73,7 @@ class Unfolding:
         self.canvas = Canvas(model, page, 1 if sampling.cfg_scale == 1.0 else 2)
         self.voices = Voices(model.leaf)
         self.bands = model.config.pitch_bands
-        self.chroma, self.low, self.high, self.scores_forced = chroma, low, high, scores_forced
+        self.low, self.high, self.scores_forced = low, high, scores_forced
         self.rows = Rows(page.plan, asked)
         self.is_decided = page.group < page.first_group
         band = band_range(model.config, torch.arange(self.bands))
@@ -96,6 +96,8 @@ class Unfolding:
         for cell, tokens in self.staying.items():
             for token in tokens:
                 self._tell(cell // self.bands, token)
+        told = (self.canvas, self.rows, self.is_decided, self._bounds)
+        self.decisions = Decisions(*told, sampling, generator, chroma)
         self.order = self.canvas.order
         # In order of time nothing that is known begins after what is made.
         self.is_in_time = bool((np.diff(self.order.reshape(-1, self.bands), axis=0) > 0).all())
@@ -115,7 +117,7 @@ class Unfolding:
     def _make(self, halves: IntArray, is_last: bool, is_wanted: Callable[[], bool]) -> None:
         """The half bars of one group, from their decisions to their notes. Of the last one nobody is told."""
         canvas = self.canvas
-        self._decide(halves, canvas.open(0, halves))
+        self.decisions.decide(halves, canvas.open(0, halves), self.opened)
         cells, ranks = cells_per_half(self.model.config), self.page.ranks[halves]
         for rank in range(cells):
             wanted_or_raise(is_wanted)
@@ -133,80 +135,7 @@ class Unfolding:
             canvas.close(0, halves)
         self.is_decided[halves] = True
 
-    # What a half bar decides.
-
-    def _decide(self, halves: IntArray, hidden: Tensor) -> None:
-        """Echo, harmony and number of onsets of half bars (N,), from their states (branches, N, dim)."""
-        canvas, heads = self.canvas, self.model.heads
-        scale = guidance(self.sampling, 1, self.opened)
-        there = torch.from_numpy(halves).to(canvas.device)
-        group, echo = (torch.from_numpy(values).to(canvas.device) for values in (canvas.group, canvas.echo))
-        has_onsets = torch.from_numpy((canvas.onsets > 0) & canvas.is_valid[::HALF_STEPS]).to(canvas.device)
-        allowed = allowed_echoes(can_source(group, has_onsets)[there])
-        scores = self._mixed(heads.echo_scores(hidden, allowed, echo_before(echo, group)[there]), scale)
-        canvas.echo[halves] = self._choose(scores + np.float32(self.sampling.echo) * STRENGTH_OF)
-        source_half = (halves + SOURCE_OF[canvas.echo[halves]]).clip(0, canvas.H - 1)
-        told = (canvas.echo[halves], canvas.chroma[source_half], canvas.onsets[source_half])
-        source = Source(*(torch.from_numpy(values).to(canvas.device) for values in told))
-        given, free = self._given_chroma(halves), array(heads.own_chroma(hidden, source).float().cpu())
-        harmony = Harmony(heads, free)
-        for pitch_class in range(12):
-            scores = mixed(harmony.scores(pitch_class, canvas.chroma[halves]), scale)
-            chosen, own = self._choose(scores), given[:, pitch_class]
-            canvas.chroma[halves, pitch_class] = np.where(own >= 0, own, chosen)
-        counts = self._mixed(heads.count_scores(hidden, source), scale)
-        cells = cells_per_half(self.model.config)
-        for place, half in enumerate(halves.tolist()):
-            self._follow(half)
-            count = self._count(half, counts[place])
-            canvas.onsets[half] = count
-            canvas.remaining[half * cells : (half + 1) * cells] = count
-
-    def _follow(self, half: int) -> None:
-        """A bar that begins to repeat another one exactly takes over that one's row of the plan."""
-        canvas, echo = self.canvas, int(self.canvas.echo[half])
-        source = half + int(SOURCE_OF[echo])
-        bar, there = int(canvas.bar_of_half[half]), int(canvas.bar_of_half[source])
-        own, others = (np.flatnonzero(canvas.bar_of_half == index) for index in (bar, there))
-        is_whole = half - own[0] == source - others[0] and len(own) == len(others)
-        is_first = not self.is_decided[own].any() and self.is_decided[others].all()
-        if is_whole and is_first and self.rows.gives_way(bar, echo):
-            self.rows.follow(bar, there, int(canvas.onsets[others].sum()))
-            canvas.tell_plan(self.rows.plan)
-
-    def _given_chroma(self, halves: IntArray) -> IntArray:
-        """Levels of what is given, -1 where nothing is: (N, 12)."""
-        if self.chroma is None:
-            return np.full((len(halves), 12), -1)
-        wanted = self.chroma[halves]
-        return np.where(np.isnan(wanted), -1, chroma_level(np.nan_to_num(wanted)))
-
-    def _count(self, half: int, scores: Array) -> int:
-        """How many onsets a half bar gets of those its bar still has to come."""
-        canvas = self.canvas
-        bar = canvas.bar_of_half[half]
-        own = np.flatnonzero(canvas.bar_of_half == bar)
-        is_open = ~self.is_decided[own] & (self.page.group[own] >= self.page.group[half])
-        others = [other for other, open_ in zip(own.tolist(), is_open, strict=True) if open_ and other != half]
-        later = [other for other in others if (self.page.group[other], other) > (self.page.group[half], half)]
-        told = sum(int(canvas.onsets[other]) for other in own.tolist() if other != half and other not in later)
-        least, most = self._bounds(half)
-        echo = int(canvas.echo[half])
-        wanted = int(self.rows.density[bar]) - told
-        bounds = [self._bounds(other) for other in later]
-        least_later, most_later = sum(bound[0] for bound in bounds), sum(bound[1] for bound in bounds)
-        if self.rows.gives_way(bar, echo):
-            count = max(least, min(int(canvas.onsets[half + SOURCE_OF[echo]]), most))
-            self.rows.have(bar, told + max(count + least_later, min(wanted, count + most_later)))
-            canvas.tell_plan(self.rows.plan)
-            return count
-        if later:
-            index = np.arange(MAX_HALF_ONSETS + 1)
-            high, low = min(most, wanted - least_later), max(least, wanted - most_later)
-            scores = np.where((index > high) | (index < low), np.float32(-np.inf), scores)
-            if not np.isinf(scores).all():
-                return int(self._choose(scores[None])[0])
-        return max(least, min(wanted, most))
+    # What of its onsets a half bar can bear.
 
     def _bounds(self, half: int) -> tuple[int, int]:
         """How many onsets a half bar has at least, because they stay, and at most, because its steps hold no more."""
@@ -404,12 +333,6 @@ class Unfolding:
         canvas = self.canvas
         is_later = canvas.order[own] > canvas.order[cell]
         canvas.remaining[own] = np.maximum(canvas.remaining[own] - notes * is_later, 0)
-
-    def _mixed(self, scores: Tensor, scale: float) -> Array:
-        return mixed(array(scores.cpu()), scale)
-
-    def _choose(self, scores: Array) -> IntArray:
-        return drawn(scores, self.sampling, self.generator)
 
     def chroma_made(self) -> Chroma:
         """The harmony of all half bars, as levels' centres: (H, 12)."""

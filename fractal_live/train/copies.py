@@ -1,8 +1,7 @@
-"""How rows of the plan return, how echoes go on and how closely they repeat their sources: a few scores, fitted last,
-by themselves.
+"""How rows of the plan return, and how closely echoes repeat their sources: a few scores, fitted last, by themselves.
 
-They say only how likely a row repeats one at a musical distance, how likely a run of echoes goes on, and how the
-harmony, the number of onsets and the next note follow those of the source, grade by grade.
+They say only how likely a row repeats one at a musical distance, and how the harmony, the number of onsets and the next
+note follow those of the source, grade by grade.
 Beside millions of weights they are few and far from zero; at the rate that suits the others they do not get there.
 """
 
@@ -26,15 +25,15 @@ RETURN_BATCH = 32
 EXACT_PULL = 5.0
 """Nats towards the next note of what is echoed exactly. Songs, where what came before is always right, are likeliest
 with 3; a piece that is invented strays, and with 3 a repetition is hardly one (docs/experiments.md)."""
-COPIED = ("echo", "chroma", "onsets", "pitch")
+COPIED = ("chroma", "onsets", "pitch")
 """The losses that the scores have a part in."""
 
 
 def fit_copies(model: Fractal, dataset: Dataset, steps: int, seed: int, rate: float = 0.1) -> tuple[float, float]:
     """Learns the scores of what is copied on crops of songs while all else is held still. Returns the nats per half
-    bar of echo, harmony, number of onsets and pitches, first and last. The pull of an exact echo is at least
+    bar of harmony, number of onsets and pitches, first and last. The pull of an exact echo is at least
     EXACT_PULL in the end."""
-    learned = [model.heads.continued, model.heads.copied_chroma, model.heads.copied_count, model.leaf.copied]
+    learned = [model.heads.copied_chroma, model.heads.copied_count, model.leaf.copied]
 
     def cost(step: int) -> Tensor:
         rngs = [np.random.default_rng([seed, 3, step, index]) for index in range(COPY_BATCH)]

@@ -1,65 +1,40 @@
-"""Which pitch classes belong together, learned after all else, by itself: from what level 1 says of half bars of songs,
-which is worked out once."""
+"""Which pitch classes belong together, and how long a section goes on returning: learned after all else, each by
+itself, from what level 1 says of half bars of songs."""
 
 from __future__ import annotations
 
 import numpy as np
-import torch
+import torch.nn.functional as F
 from torch import Tensor
 
-from fractal_live.model.config import HALF_STEPS
-from fractal_live.model.fractal import Fractal, sources
-from fractal_live.model.phrase import Source
-from fractal_live.train.dataset import Dataset, collate
+from fractal_live.model.fractal import Fractal
+from fractal_live.train.halves import HalfBars, fit
 
-HARMONY_CROPS, HARMONY_STEPS = 1600, 2000
-CROPS_AT_ONCE = 8
-HALVES_AT_ONCE = 1024
-RATE, DECAY = 2e-3, 0.02
+HARMONY_STEPS, HARMONY_RATE, HARMONY_DECAY = 2000, 2e-3, 0.02
+RUN_STEPS, RUN_RATE = 1000, 0.03
 
 
-@torch.no_grad()
-def half_bars(model: Fractal, dataset: Dataset, crops: int, seed: int) -> tuple[Tensor, Tensor, Source]:
-    """Of half bars of so many crops: what level 1 says (N, dim), their chroma levels (N, 12), and what they echo."""
-    found: list[tuple[Tensor, ...]] = []
-    for low in range(0, crops, CROPS_AT_ONCE):
-        rngs = [np.random.default_rng([seed, 5, crop]) for crop in range(low, min(low + CROPS_AT_ONCE, crops))]
-        batch = collate([dataset.draw(rng) for rng in rngs])
-        is_valid, source = batch.is_valid[:, ::HALF_STEPS], sources(batch)
-        told = (model.phrase(batch), batch.chroma, source.echo, source.chroma, source.onsets)
-        found.append(tuple(values[is_valid] for values in told))
-    hidden, chroma, *source_parts = (torch.cat(parts) for parts in zip(*found, strict=True))
-    return hidden, chroma, Source(*source_parts)
-
-
-def fit_harmony(
-    model: Fractal, dataset: Dataset, steps: int, seed: int, crops: int = HARMONY_CROPS
-) -> tuple[float, float]:
+def fit_harmony(model: Fractal, halves: HalfBars, steps: int, seed: int) -> tuple[float, float]:
     """Learns how pitch classes of half bars belong together while all else is held still. Returns the nats per half bar
     of harmony, first and last."""
     heads = model.heads
-    was_training = model.training
-    model.eval()
-    hidden, chroma, source = half_bars(model, dataset, crops, seed)
     learned = [*heads.consonance.parameters(), *heads.own.parameters(), heads.pair, heads.copied_chroma]
-    was_learned = [parameter.requires_grad for parameter in learned]
-    for parameter in learned:
-        parameter.requires_grad_(True)
-    optimiser = torch.optim.AdamW(learned, lr=RATE, weight_decay=DECAY)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps))
-    rng, costs = np.random.default_rng([seed, 6]), []
-    for _ in range(steps):
-        rows = torch.from_numpy(rng.integers(0, len(hidden), HALVES_AT_ONCE))
-        part = Source(source.echo[rows], source.chroma[rows], source.onsets[rows])
-        scores = heads.chroma_scores(hidden[rows], chroma[rows], part)
-        cost = torch.nn.functional.cross_entropy(scores.flatten(0, 1), chroma[rows].flatten()) * chroma.shape[1]
-        torch.autograd.backward(cost)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        schedule.step()
-        costs.append(float(cost.detach()))
-    for parameter, was in zip(learned, was_learned, strict=True):
-        parameter.requires_grad_(was)
-    model.train(was_training)
-    tenth = max(1, steps // 10)
-    return float(np.mean(costs[:tenth])), float(np.mean(costs[-tenth:]))
+
+    def cost(part: HalfBars) -> Tensor:
+        scores = heads.chroma_scores(part.hidden, part.chroma, part.source)
+        return F.cross_entropy(scores.flatten(0, 1), part.chroma.flatten()) * part.chroma.shape[1]
+
+    return fit(halves, learned, cost, steps, np.random.default_rng([seed, 6]), HARMONY_RATE, HARMONY_DECAY)
+
+
+def fit_runs(model: Fractal, halves: HalfBars, steps: int, seed: int) -> tuple[float, float]:
+    """Learns how likely an echo goes on from the distance of the one before it, by how closely and for how long that
+    has been echoed, while all else is held still. Returns the nats per half bar of what is echoed, first and last."""
+    heads = model.heads
+
+    def cost(part: HalfBars) -> Tensor:
+        scores = heads.echo_scores(part.hidden, part.allowed, part.before, part.run)
+        return F.cross_entropy(scores, part.source.echo)
+
+    learned = [heads.continued, heads.lasting]
+    return fit(halves, learned, cost, steps, np.random.default_rng([seed, 7]), RUN_RATE)

@@ -20,7 +20,9 @@ from fractal_live.model.config import HALF_STEPS, ModelConfig
 from fractal_live.model.fractal import Fractal
 from fractal_live.train.copies import COPY_STEPS, RETURN_STEPS, fit_copies, fit_returns
 from fractal_live.train.dataset import Dataset, collate
-from fractal_live.train.harmony import HARMONY_CROPS, HARMONY_STEPS, fit_harmony
+from fractal_live.train.free_play import PLAY_BARS, PLAY_PIECES, PLAY_ROUNDS, fit_balance
+from fractal_live.train.halves import HALF_CROPS, half_bars
+from fractal_live.train.harmony import HARMONY_STEPS, RUN_STEPS, fit_harmony, fit_runs
 from fractal_live.train.latent import LATENT_STEPS, SKETCH_STEPS, fit_latent, fit_sketch
 from fractal_live.train.objective import Figures, Objective, counted_losses, figures
 
@@ -57,12 +59,14 @@ def fractal_task(
     sketch_steps: int = SKETCH_STEPS,
     return_steps: int = RETURN_STEPS,
     copy_steps: int = COPY_STEPS,
+    play_rounds: int = PLAY_ROUNDS,
     harmony_steps: int = HARMONY_STEPS,
+    run_steps: int = RUN_STEPS,
 ) -> Task:
     """A fractal with fresh weights, its latent fitted to the songs' plans (not at all with 0 steps: for a start
     from a checkpoint, which brings its own) and held still from then on; in the end level 0 learns for so many
-    steps to follow it, its rows for so many to return, pitch classes for so many to go together, and echoes for so many
-    to follow their sources."""
+    steps to follow it, its rows for so many to return, pitch classes for so many to go together, sections for so many
+    to go on, and echoes for so many to follow their sources; and it plays for so many rounds, to learn its balance."""
     torch.manual_seed(seed)
     model = Fractal(config)
     if latent_steps:
@@ -77,12 +81,19 @@ def fractal_task(
         if return_steps:
             first, last = fit_returns(averaged, dataset, min(return_steps, trained), seed)
             log.info("returns: plan %.3f nats per cell, then %.3f", first, last)
-        if harmony_steps:
-            first, last = fit_harmony(averaged, dataset, min(harmony_steps, trained), seed, min(HARMONY_CROPS, trained))
+        if harmony_steps or run_steps:
+            halves = half_bars(averaged, dataset, min(HALF_CROPS, trained), seed)
+            first, last = fit_harmony(averaged, halves, min(harmony_steps, trained), seed)
             log.info("harmony: %.3f nats per half bar, then %.3f", first, last)
+            first, last = fit_runs(averaged, halves, min(run_steps, trained), seed)
+            log.info("sections: %.3f nats per half bar, then %.3f", first, last)
         if copy_steps:
             first, last = fit_copies(averaged, dataset, min(copy_steps, trained), seed)
             log.info("copies: %.3f nats per half bar, then %.3f", first, last)
+        if play_rounds:
+            size = min(PLAY_PIECES, trained), min(PLAY_BARS, trained)
+            gaps = fit_balance(averaged, dataset.songs, min(play_rounds, trained), seed, *size)
+            log.info("free play: off by %s, then by %s", *(np.round(gap, 3).tolist() for gap in gaps))
 
     return Task(model, dataset, collate, checkpoint.save, len(dataset.songs), finish=finish)
 

@@ -14,9 +14,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from fractal_live.model.balance import earlier_harmony
 from fractal_live.model.batch import Batch
 from fractal_live.model.config import HALF_STEPS, ModelConfig
-from fractal_live.model.echo import allowed_echoes, can_source, echo_before, source_of
+from fractal_live.model.echo import allowed_echoes, can_source, echo_before, run_before, source_of
 from fractal_live.model.fractal import Fractal, Levels
 from fractal_live.model.grid import IntArray
 from fractal_live.model.order import band_of, scan
@@ -100,14 +101,14 @@ def test_nothing_sees_a_note_of_a_song_before_its_cell_is_opened(config: ModelCo
 def decisions(model: Fractal, batch: Batch, phrase: Tensor) -> dict[str, Tensor]:
     """Scores of what every half bar decides, as training has them."""
     there = (torch.arange(batch.echo.shape[1]) + source_of(batch.echo)).clamp(0, batch.echo.shape[1] - 1)
-    source = Source(
-        batch.echo, batch.chroma.gather(1, there[..., None].expand(-1, -1, 12)), batch.onsets.gather(1, there)
-    )
+    held = batch.chroma.gather(1, there[..., None].expand(-1, -1, 12)), batch.onsets.gather(1, there)
+    source = Source(batch.echo, *held, earlier_harmony(batch.chroma, batch.group))
     return {
         "echo": model.heads.echo_scores(
             phrase,
             allowed_echoes(can_source(batch.group, batch.onsets > 0)),
             echo_before(batch.echo, batch.group),
+            run_before(batch.echo, batch.group),
         )[0],
         "chroma": model.heads.chroma_scores(phrase, batch.chroma, source)[0],
         "onsets": model.heads.count_scores(phrase, source)[0],
@@ -142,12 +143,11 @@ def test_a_pitch_class_sees_only_those_decided_before_it() -> None:
     before = decisions(model, batch, phrase)["chroma"]
     for pitch_class in range(12):
         chroma = batch.chroma.clone()
-        chroma[0, :, pitch_class] = (chroma[0, :, pitch_class] + 1) % 4
-        own = Source(torch.zeros_like(batch.echo), chroma, batch.onsets)
-        no_echo = replace(batch, echo=own.echo)
-        before = decisions(model, no_echo, phrase)["chroma"]
-        after = decisions(model, replace(no_echo, chroma=chroma), phrase)["chroma"]
-        assert torch.equal(before[:, : pitch_class + 1], after[:, : pitch_class + 1])
+        chroma[0, -1, pitch_class] = (chroma[0, -1, pitch_class] + 1) % 4  # no half bar comes after it
+        no_echo = replace(batch, echo=torch.zeros_like(batch.echo))
+        before = decisions(model, no_echo, phrase)["chroma"][-1]
+        after = decisions(model, replace(no_echo, chroma=chroma), phrase)["chroma"][-1]
+        assert torch.equal(before[: pitch_class + 1], after[: pitch_class + 1])
         assert pitch_class == 11 or not torch.equal(before, after)
 
 

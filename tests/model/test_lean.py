@@ -12,6 +12,7 @@ import pytest
 import torch
 
 from fractal_live.model import compiled, lean, lengths, sampling, structure
+from fractal_live.model.balance import HARMONY_LAGS
 from fractal_live.model.cache import PlaceCache, Slots
 from fractal_live.model.checkpoint import save
 from fractal_live.model.config import ECHOES, PLAN_BINS, ModelConfig
@@ -224,7 +225,9 @@ def test_chroma_told_class_by_class_is_chroma() -> None:
     heads, rng = lively(6).heads, np.random.default_rng(0)
     hidden = torch.randn(2, 5, heads.own.in_features, generator=torch.Generator().manual_seed(0))
     chroma, echo = rng.integers(0, 4, (5, 12)), torch.from_numpy(rng.integers(0, ECHOES, 5))
-    source = Source(echo, torch.from_numpy(rng.integers(0, 4, (5, 12))), torch.zeros(5, dtype=torch.int64))
+    earlier = torch.randn(5, len(HARMONY_LAGS), 12, generator=torch.Generator().manual_seed(1))
+    heads.balance.lags.copy_(torch.randn(len(HARMONY_LAGS), generator=torch.Generator().manual_seed(2)))
+    source = Source(echo, torch.from_numpy(rng.integers(0, 4, (5, 12))), torch.zeros(5, dtype=torch.int64), earlier)
     told = torch.from_numpy(chroma).expand(2, 5, 12)
     expected, own = heads.chroma_scores(hidden, told, source), heads.own_chroma(hidden, source).numpy()
     for pitch_class in range(12):
@@ -345,7 +348,7 @@ def test_a_packed_model_makes_the_same_bar(cfg_scale: float) -> None:
         with torch.inference_mode():
             made.append(unfold_bar(model, request, torch.Generator().manual_seed(4)))
     assert made[0].bars == made[1].bars
-    assert made[0].log_likelihood == pytest.approx(made[1].log_likelihood, abs=1e-2)
+    assert made[0].log_likelihood == pytest.approx(made[1].log_likelihood, abs=2e-2)
 
 
 def test_half_bars_that_are_known_are_not_encoded_again_and_are_the_same() -> None:

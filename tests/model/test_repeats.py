@@ -18,7 +18,7 @@ from tests.model.material import played
 from tests.model.tiny import lively
 
 HEARD = 5
-REPEATING = Sampling(echo=30.0)  # so much favour that nothing but an exact echo is drawn
+REPEATING = Sampling(echo=100.0)  # so much favour that nothing but an exact echo is drawn
 
 
 def half_onsets(bars: tuple[Bar, ...]) -> list[int]:

@@ -60,4 +60,6 @@ def lively(seed: int, config: ModelConfig = TINY, scale: float = 0.1) -> Fractal
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * max(scale, fan_in**-0.5))
         else:
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
+    for balance in (model.heads.balance.lags, model.heads.balance.lasting):
+        balance.copy_(torch.randn(balance.shape, generator=generator) * scale)
     return model

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import pytest
 import torch
 
-from fractal_live.model.echo import NO_ECHO, echo_before, source_of
+from fractal_live.model.echo import MOST_RUN, NO_ECHO, echo_before, run_before, source_of
 from fractal_live.model.pitch import STOP, PitchRange, Recall
 from fractal_live.model.structure import RETURNS
 from fractal_live.train.copies import COPIED, fit_copies, fit_returns
@@ -15,7 +16,7 @@ from fractal_live.train.dataset import Dataset
 from tests.model.material import batch_of, random_song
 from tests.model.tiny import TINY, lively
 
-LEARNED = {"heads.continued", "heads.copied_chroma", "heads.copied_count", "leaf.copied"}
+LEARNED = {"heads.copied_chroma", "heads.copied_count", "leaf.copied"}
 
 
 def test_fitting_copies_lowers_their_cost_and_moves_nothing_else() -> None:
@@ -53,15 +54,31 @@ def test_a_run_of_echoes_is_scored_only_where_the_half_bar_before_is_known() -> 
     assert echo_before(echo, group).tolist() == [[NO_ECHO, 4, NO_ECHO, NO_ECHO]]
 
 
-def test_going_on_from_the_same_distance_is_favoured_by_how_closely_it_was_echoed() -> None:
+def test_a_run_is_of_one_distance_whatever_its_grades_and_ends_where_nothing_is_echoed_or_known() -> None:
+    first, *others = source_of(torch.tensor([1, 2, 3, 4])).tolist()
+    assert others[:2] == [first, first] != others[1:]
+    echo = torch.tensor([[NO_ECHO, 1, 2, 3, 4, 1, NO_ECHO, 1]])
+    in_time = torch.arange(8)[None]
+    assert run_before(echo, in_time).tolist() == [[0, 0, 1, 2, 3, 1, 1, 0]]
+    assert run_before(echo, torch.tensor([[0, 1, 9, 3, 4, 5, 6, 7]])).tolist() == [[0, 0, 1, 0, 1, 1, 1, 0]]
+    assert run_before(echo, in_time.flip(1)).tolist() == [[0] * 8]
+    assert run_before(torch.ones(1, 40, dtype=torch.long), torch.arange(40)[None]).max() == MOST_RUN
+
+
+def test_going_on_from_the_same_distance_is_favoured_by_how_closely_it_was_echoed_and_for_how_long() -> None:
     heads = lively(2).heads
-    heads.continued.zero_()
+    for weights in (heads.continued, heads.lasting, heads.balance.lasting):
+        weights.zero_()
     heads.continued[3, 2] = 5.0
+    heads.lasting[4, 2] = 2.0
     hidden, before = torch.zeros(1, TINY.levels[1].embed_dim), torch.tensor([3])
     allowed = torch.ones(1, heads.echo.out_features, dtype=torch.bool)
-    gain = heads.echo_scores(hidden, allowed, before) - heads.echo_scores(hidden, allowed, torch.tensor([NO_ECHO]))
-    favoured = torch.nonzero(gain[0])[:, 0].tolist()
-    assert favoured == [2] and source_of(torch.tensor(2)) == source_of(before[0])
+    alone = heads.echo_scores(hidden, allowed, torch.tensor([NO_ECHO]), torch.tensor([0]))
+    for run, favour in ((1, 5.0), (4, 7.0)):
+        gain = heads.echo_scores(hidden, allowed, before, torch.tensor([run])) - alone
+        favoured = torch.nonzero(gain[0])[:, 0].tolist()
+        assert favoured == [2] and source_of(torch.tensor(2)) == source_of(before[0])
+        assert float(gain[0, 2]) == pytest.approx(favour)
 
 
 def test_the_leaf_is_pulled_to_what_the_echoed_step_does_next() -> None:

@@ -1,4 +1,5 @@
-"""Chords: pitch classes that belong together are learned by themselves, in one key for all."""
+"""Chords and sections: which pitch classes belong together, in one key for all, and how long what returns goes on
+returning, are learned by themselves."""
 
 from __future__ import annotations
 
@@ -8,9 +9,10 @@ import numpy as np
 import torch
 
 from fractal_live.model.config import CHROMA_LEVELS
-from fractal_live.model.phrase import Consonance, Source
+from fractal_live.model.phrase import Consonance
 from fractal_live.train.dataset import Dataset
-from fractal_live.train.harmony import fit_harmony, half_bars
+from fractal_live.train.halves import half_bars
+from fractal_live.train.harmony import fit_harmony, fit_runs
 from tests.model.material import random_song
 from tests.model.tiny import TINY, lively
 
@@ -46,17 +48,35 @@ def test_chords_that_are_learned_make_held_out_harmony_cheaper_and_move_nothing_
         roots = rng.integers(0, 12, len(song.chroma))
         songs.append(replace(song, chroma=np.stack([np.roll(TRIAD, root) for root in roots])))
     before = {name: value.clone() for name, value in model.state_dict().items()}
-    hidden, chroma, source = half_bars(model, Dataset(songs[2:], TINY), 8, seed=9)
+    held_out = half_bars(model, Dataset(songs[2:], TINY), 8, seed=9)
 
     def nats() -> float:
         with torch.inference_mode():
-            scores = model.heads.chroma_scores(hidden, chroma, Source(source.echo, source.chroma, source.onsets))
-            return float(torch.nn.functional.cross_entropy(scores.flatten(0, 1), chroma.flatten())) * 12
+            scores = model.heads.chroma_scores(held_out.hidden, held_out.chroma, held_out.source)
+            return float(torch.nn.functional.cross_entropy(scores.flatten(0, 1), held_out.chroma.flatten())) * 12
 
     dear = nats()
-    first, last = fit_harmony(model, Dataset(songs[:2], TINY), 150, seed=0, crops=24)
+    halves = half_bars(model, Dataset(songs[:2], TINY), 24, seed=0)
+    first, last = fit_harmony(model, halves, 150, seed=0)
     assert last < first
     assert nats() < dear / 2
     moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
     assert {name for name in moved if "consonance" not in name} == LEARNED
+    assert not any(parameter.requires_grad for parameter in model.parameters())
+
+
+def test_sections_that_are_learned_go_on_the_longer_they_have_gone_on_and_move_nothing_else() -> None:
+    """A song that says the same four bars again and again echoes them from one distance for as long as it lasts."""
+    model, song = lively(2), random_song(3, bars=24)
+    size = int(song.bar_start[4])
+    phrase = song.notes[song.notes[:, 0] < size]
+    notes = np.concatenate([phrase + np.array([turn * size, 0, 0, 0]) for turn in range(6)])
+    dataset = Dataset([replace(song, notes=notes)], TINY)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    first, last = fit_runs(model, half_bars(model, dataset, 24, seed=0), 150, seed=0)
+    assert last < first
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == {"heads.continued", "heads.lasting"}
+    exactly = (model.heads.lasting - before["heads.lasting"])[:, 3]
+    assert float(exactly[4:8].mean()) > 0.5
     assert not any(parameter.requires_grad for parameter in model.parameters())

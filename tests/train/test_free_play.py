@@ -1,0 +1,96 @@
+"""The balance of free play: what is measured of stretches, and weights that move until pieces have songs' figures."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+
+from fractal_live.model.balance import HARMONY_LAGS, earlier_harmony
+from fractal_live.model.config import CHROMA_CENTRES
+from fractal_live.train import free_play
+from fractal_live.train.free_play import SECTION_HALVES, STEPS, Stretch, figures, fit_balance, stretches_of
+from tests.model.material import random_song
+from tests.model.tiny import TINY, lively
+
+MAJOR, MINOR = np.array([3, 0, 0, 0, 3, 0, 0, 3, 0, 0, 0, 0]), np.array([0, 0, 0, 3, 0, 0, 0, 0, 3, 0, 0, 3])
+
+
+def stretch(halves: list[int]) -> Stretch:
+    """Half bars by number: the same number is the same notes; harmonies alternate by even and odd."""
+    notes = [[place * 8 + step, 40 + 2 * own + step, 80, 1] for place, own in enumerate(halves) for step in (0, 3)]
+    return Stretch(np.array(notes), np.array([MINOR if own % 2 else MAJOR for own in halves]))
+
+
+def test_likeness_is_by_distance_and_nothing_where_no_half_bars_are_so_far_apart() -> None:
+    found = figures([stretch([0, 1] * 6)])
+    assert found[:4].round(6).tolist() == [0.0, 1.0, 1.0, 1.0]
+    assert np.isnan(found[4 : len(HARMONY_LAGS)]).all()
+
+
+def test_a_section_is_four_half_bars_in_a_row_from_one_distance() -> None:
+    first = list(range(0, 16, 2))
+    assert figures([stretch([*first, *first])])[-1] == 0.5
+    assert figures([stretch([*first, *first[: SECTION_HALVES - 1], *range(30, 40, 2)])])[-1] == 0.0
+    assert figures([stretch(first)])[-1] == 0.0
+
+
+def test_songs_are_cut_into_stretches_whose_notes_begin_at_their_own_first_step() -> None:
+    song = random_song(1, bars=10)
+    found = stretches_of([song], 4)
+    assert [len(each.chroma) for each in found] == [8, 8]
+    low, high = found[1].notes[:, 0].min(), found[1].notes[:, 0].max()
+    assert 0 <= low and high < 64
+    inside = (song.notes[:, 0] >= 64) & (song.notes[:, 0] < 128)
+    assert np.array_equal(found[1].notes + np.array([64, 0, 0, 0]), song.notes[inside])
+
+
+def test_harmony_is_told_of_known_half_bars_alone_and_about_its_mean() -> None:
+    chroma = torch.from_numpy(np.stack([MAJOR, MINOR, MAJOR]))
+    told = earlier_harmony(chroma, torch.tensor([0, 5, 1]))
+    centred = torch.tensor(CHROMA_CENTRES)[chroma]
+    centred = centred - centred.mean(-1, keepdim=True)
+    assert torch.equal(told[1, 0], centred[0]), "the half bar before"
+    assert not told[2, 0].any(), "not known yet"
+    assert torch.equal(told[2, 1], centred[0]), "two before"
+    assert not told[0].any() and not told[:, 2:].any()
+
+
+def test_the_weights_move_against_what_is_off_and_what_was_last_tried_is_averaged(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A model that answers each weight by itself: it is found where its figures are those of songs."""
+    model, right = lively(3), np.array([0.3, -0.5, 0.2, 0.0, 0.1, -0.1, 0.4])
+    for balance in (model.heads.balance.lags, model.heads.balance.lasting):
+        balance.zero_()
+    wanted = np.full(len(right), 0.5)
+    song = random_song(2, bars=8)
+
+    def heard(stretches: list[Stretch]) -> np.ndarray:
+        if not isinstance(stretches[0], Stretch):  # a piece of the model: it was told these weights
+            now = np.concatenate([played_by.heads.balance.lags, played_by.heads.balance.lasting])
+            return wanted + (now - right) / STEPS
+        return wanted
+
+    played_by = model
+
+    def piece(engine: free_play.Engine, bars: int, seed: int) -> object:
+        nonlocal played_by
+        played_by = engine.model
+        return None
+
+    monkeypatch.setattr(free_play, "figures", heard)
+    monkeypatch.setattr(free_play, "played", piece)
+    first, last = fit_balance(model, [song], rounds=16, seed=0, pieces=1, bars=4)
+    found = np.concatenate([model.heads.balance.lags, model.heads.balance.lasting])
+    assert np.abs(found - right).max() < 0.02
+    assert np.abs(last).max() < np.abs(first).max() / 10
+
+
+def test_a_model_plays_and_nothing_but_its_balance_moves() -> None:
+    model = lively(2)
+    before = {name: value.clone() for name, value in model.state_dict().items()}
+    fit_balance(model, [random_song(3, bars=12)], rounds=2, seed=0, pieces=1, bars=6)
+    moved = {name for name, value in model.state_dict().items() if not torch.equal(value, before[name])}
+    assert moved == {"heads.balance.lags", "heads.balance.lasting"}
+    assert TINY == model.config
