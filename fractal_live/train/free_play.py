@@ -5,7 +5,6 @@ from __future__ import annotations
 
 import tempfile
 from dataclasses import dataclass
-from itertools import groupby
 from pathlib import Path
 
 import numpy as np
@@ -13,9 +12,8 @@ import numpy.typing as npt
 import torch
 
 from fractal_live.model import checkpoint
-from fractal_live.model.balance import HARMONY_LAGS, LEAST_GRADE
+from fractal_live.model.balance import HARMONY_LAGS
 from fractal_live.model.config import CHROMA_CENTRES, HALF_STEPS, chroma_level
-from fractal_live.model.echo import GRADE_OF, SOURCE_OF, echoes
 from fractal_live.model.engine import Engine
 from fractal_live.model.fractal import Fractal
 from fractal_live.model.grid import IntArray, grid_notes
@@ -23,14 +21,17 @@ from fractal_live.model.piece import compose
 from fractal_live.music.harmony import chroma_of_bar
 from fractal_live.music.meter import FOUR_FOUR
 from fractal_live.music.request import Sampling
+from fractal_live.music.structure import RETURN, best_before, likeness
 from fractal_live.train.corpus import Song
 
 PLAY_ROUNDS, PLAY_PIECES, PLAY_BARS = 12, 10, 32
-SECTION_HALVES = 4
-"""From so many half bars in a row on, what returns is called a section."""
+PLAYS_AFTER = 1000  # steps of training; after fewer there are fewer rounds and pieces
 STEPS, TIRES = np.array([*[8.0] * len(HARMONY_LAGS), 12.0]), 2
 """How far a weight is moved at first for a figure that is off by 1: by trial, about what would put it right at once;
 and the rounds after which it is moved half as far."""
+MOST = np.array([*[np.inf] * len(HARMONY_LAGS), 1.0])
+"""Two nats for what goes on would bring as many bars back as songs do; with more than one, what does not return is told
+from songs more easily (docs/experiments.md)."""
 
 FloatArray = npt.NDArray[np.float64]
 
@@ -45,21 +46,21 @@ class Stretch:
 
 def figures(stretches: list[Stretch]) -> FloatArray:
     """What is to be in balance, one figure for each of the weights: the mean likeness (cosine) of the harmonies of half
-    bars HARMONY_LAGS apart, and the share of half bars that are part of a section: of at least SECTION_HALVES in a row
-    that echo closely, and from one distance. NaN where there is nothing to count."""
+    bars HARMONY_LAGS apart, and the share of bars that are known again: of a likeness (cosine of what is struck) of at
+    least RETURN to one before them. NaN where there is nothing to count."""
     alike: list[list[float]] = [[] for _ in HARMONY_LAGS]
-    returns: list[float] = []
+    returning: list[float] = []
     for stretch in stretches:
         held = np.array(CHROMA_CENTRES)[stretch.chroma]
         held /= np.maximum(np.linalg.norm(held, axis=1, keepdims=True), 1e-9)
         for found, lag in zip(alike, HARMONY_LAGS, strict=True):
             found += (held[lag:] * held[:-lag]).sum(1).tolist()
-        echo = echoes(stretch.notes, np.arange(len(held)))
-        distance = np.where(GRADE_OF[echo] >= LEAST_GRADE, SOURCE_OF[echo], 0)
-        for own, run in groupby(distance):
-            length = len(list(run))
-            returns += [float(own != 0 and length >= SECTION_HALVES)] * length
-    return np.array([np.mean(found) if found else np.nan for found in (*alike, returns)])
+        bar, place = np.divmod(stretch.notes[:, 0], FOUR_FOUR.steps_per_bar)
+        struck = np.zeros((len(held) // 2, FOUR_FOUR.steps_per_bar, 128))
+        struck[bar, place, stretch.notes[:, 1]] = 1
+        best = best_before(likeness(struck.reshape(len(struck), -1)), 1)
+        returning += (best[1:] >= RETURN).tolist()
+    return np.array([np.mean(found) if found else np.nan for found in (*alike, returning)])
 
 
 def stretches_of(songs: list[Song], bars: int) -> list[Stretch]:
@@ -98,7 +99,7 @@ def fit_balance(
         _tell(engine.model, weights[-1])
         seeds = np.random.SeedSequence([seed, 8, turn]).generate_state(pieces) >> 1
         gaps.append(np.nan_to_num(wanted - figures([played(engine, bars, int(own)) for own in seeds])))
-        weights.append(weights[-1] + STEPS / (1 + turn / TIRES) * gaps[-1])
+        weights.append(np.minimum(weights[-1] + STEPS / (1 + turn / TIRES) * gaps[-1], MOST))
     half = (rounds + 1) // 2
     _tell(model, np.mean(weights[half:], axis=0))
     return gaps[0], np.mean(gaps[half - 1 :], axis=0)

@@ -20,7 +20,7 @@ from fractal_live.model.config import HALF_STEPS, ModelConfig
 from fractal_live.model.fractal import Fractal
 from fractal_live.train.copies import COPY_STEPS, RETURN_STEPS, fit_copies, fit_returns
 from fractal_live.train.dataset import Dataset, collate
-from fractal_live.train.free_play import PLAY_BARS, PLAY_PIECES, PLAY_ROUNDS, fit_balance
+from fractal_live.train.free_play import PLAY_BARS, PLAY_PIECES, PLAY_ROUNDS, PLAYS_AFTER, fit_balance
 from fractal_live.train.halves import HALF_CROPS, half_bars
 from fractal_live.train.harmony import HARMONY_STEPS, RUN_STEPS, fit_harmony, fit_runs
 from fractal_live.train.latent import LATENT_STEPS, SKETCH_STEPS, fit_latent, fit_sketch
@@ -91,8 +91,9 @@ def fractal_task(
             first, last = fit_copies(averaged, dataset, min(copy_steps, trained), seed)
             log.info("copies: %.3f nats per half bar, then %.3f", first, last)
         if play_rounds:
-            size = min(PLAY_PIECES, trained), min(PLAY_BARS, trained)
-            gaps = fit_balance(averaged, dataset.songs, min(play_rounds, trained), seed, *size)
+            share = min(1.0, trained / PLAYS_AFTER)
+            rounds, pieces = (max(1, round(share * number)) for number in (play_rounds, PLAY_PIECES))
+            gaps = fit_balance(averaged, dataset.songs, rounds, seed, pieces, min(PLAY_BARS, trained))
             log.info("free play: off by %s, then by %s", *(np.round(gap, 3).tolist() for gap in gaps))
 
     return Task(model, dataset, collate, checkpoint.save, len(dataset.songs), finish=finish)

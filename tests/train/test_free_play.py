@@ -9,7 +9,7 @@ import torch
 from fractal_live.model.balance import HARMONY_LAGS, earlier_harmony
 from fractal_live.model.config import CHROMA_CENTRES
 from fractal_live.train import free_play
-from fractal_live.train.free_play import SECTION_HALVES, STEPS, Stretch, figures, fit_balance, stretches_of
+from fractal_live.train.free_play import STEPS, Stretch, figures, fit_balance, stretches_of
 from tests.model.material import random_song
 from tests.model.tiny import TINY, lively
 
@@ -28,10 +28,10 @@ def test_likeness_is_by_distance_and_nothing_where_no_half_bars_are_so_far_apart
     assert np.isnan(found[4 : len(HARMONY_LAGS)]).all()
 
 
-def test_a_section_is_four_half_bars_in_a_row_from_one_distance() -> None:
-    first = list(range(0, 16, 2))
-    assert figures([stretch([*first, *first])])[-1] == 0.5
-    assert figures([stretch([*first, *first[: SECTION_HALVES - 1], *range(30, 40, 2)])])[-1] == 0.0
+def test_a_bar_that_returns_is_one_that_is_known_again_whatever_half_bars_return() -> None:
+    first = [0, 2, 4, 6, 8, 10]
+    assert figures([stretch([*first, *first])])[-1] == pytest.approx(3 / 5), "of the bars that have one before them"
+    assert figures([stretch([*first, 0, 20, 4, 22])])[-1] == 0.0, "half of it is not enough"
     assert figures([stretch(first)])[-1] == 0.0
 
 
