@@ -14,8 +14,8 @@ from torch import Tensor, nn
 
 from fractal_live.model.config import CHROMA_CENTRES, ECHO_STRENGTHS
 
-HARMONY_LAGS = (1, 2, 4, 8, 16, 32)
-"""Half bars."""
+HARMONY_LAGS = (1, 2, 4)
+"""Half bars. Farther apart they are as alike as in songs without help; a weight there works against what returns."""
 LEAST_GRADE = 2
 """Of echoes that are known again when they are heard."""
 

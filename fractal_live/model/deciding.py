@@ -54,7 +54,8 @@ class Decisions:
         has_onsets = torch.from_numpy((canvas.onsets > 0) & canvas.is_valid[::HALF_STEPS]).to(canvas.device)
         allowed = allowed_echoes(can_source(group, has_onsets)[there])
         before = echo_before(echo, group)[there], run_before(echo, group)[there]
-        scores = self._mixed(heads.echo_scores(hidden, allowed, *before), scale)
+        is_free = torch.from_numpy(self.rows.is_free[canvas.bar_of_half[halves]]).to(canvas.device)
+        scores = self._mixed(heads.echo_scores(hidden, allowed, *before, is_free), scale)
         canvas.echo[halves] = self._choose(scores + np.float32(self.sampling.echo) * STRENGTH_OF)
         source_half = (halves + SOURCE_OF[canvas.echo[halves]]).clip(0, canvas.H - 1)
         told = (canvas.echo[halves], canvas.chroma[source_half], canvas.onsets[source_half], canvas.chroma)

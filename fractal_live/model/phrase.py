@@ -78,16 +78,20 @@ class PhraseHeads(nn.Module):
         self.register_buffer("earlier", torch.ones(12, 12).tril(-1), persistent=False)
         self.earlier: Tensor
 
-    def echo_scores(self, hidden: Tensor, allowed: Tensor, before: Tensor, run: Tensor) -> Tensor:
+    def echo_scores(
+        self, hidden: Tensor, allowed: Tensor, before: Tensor, run: Tensor, is_free: Tensor | None = None
+    ) -> Tensor:
         """hidden (..., dim), allowed (..., ECHOES) bool, before (...) the class of the half bar before and run (...)
         how long that distance has been echoed, as `echo.run_before`, 0 where it is not known: (..., ECHOES). A section
         returns half bar by half bar from one distance, so going on from there is scored by how closely it was repeated
-        and shall be, and by how long it has gone on: the longer, the likelier it is a section."""
+        and shall be, and by how long it has gone on: the longer, the likelier it is a section. The balance of free play
+        counts where half bars are free (...), of which nothing is asked; everywhere if that is not said."""
         each = torch.arange(ECHOES, device=hidden.device)
         goes_on = (source_of(before)[..., None] == source_of(each)) & (run > 0)[..., None]
         grade = strength_index(each)
         favour = self.continued[strength_index(before)[..., None], grade] + self.lasting[run[..., None], grade]
-        favour = favour + self.balance.going_on(grade)
+        balance = self.balance.going_on(grade)
+        favour = favour + (balance if is_free is None else balance * is_free[..., None])
         out: Tensor = (self.echo(hidden) + favour * goes_on).float().masked_fill(~allowed, float("-inf"))
         return out
 

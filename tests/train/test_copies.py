@@ -81,6 +81,18 @@ def test_going_on_from_the_same_distance_is_favoured_by_how_closely_it_was_echoe
         assert float(gain[0, 2]) == pytest.approx(favour)
 
 
+def test_the_balance_of_free_play_keeps_out_of_half_bars_of_which_something_is_asked() -> None:
+    heads = lively(2).heads
+    heads.balance.lasting.fill_(1.0)
+    hidden, before, run = torch.zeros(2, TINY.levels[1].embed_dim), torch.tensor([3, 3]), torch.tensor([1, 1])
+    allowed = torch.ones(2, heads.echo.out_features, dtype=torch.bool)
+    scores = heads.echo_scores(hidden, allowed, before, run, torch.tensor([True, False]))
+    free = heads.echo_scores(hidden, allowed, before, run)
+    assert torch.equal(scores[0], free[0])
+    differs = (free[1] - scores[1]).nonzero()[:, 0].tolist()
+    assert differs == [2, 3] and (free[1] - scores[1])[differs].tolist() == pytest.approx([1.0, 1.0])
+
+
 def test_the_leaf_is_pulled_to_what_the_echoed_step_does_next() -> None:
     """From below the step's pitches to each of them in turn, then to stopping; not at all where nothing is echoed."""
     leaf = lively(3).leaf
