@@ -24,8 +24,8 @@ class Memory(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Kept:
-    """What the compiled arithmetic attends to: keys and values (B, H, S, D), of them the slots `low` to `high`; and
-    whether tokens' own are kept there as well."""
+    """What the compiled arithmetic attends to: keys and values (blocks, B, H, S, D), of them the slots `low` to `high`;
+    and whether tokens' own are kept there as well."""
 
     keys: Array
     values: Array
@@ -35,9 +35,9 @@ class Kept:
 
 
 class FewMemory(Protocol):
-    """A memory on the CPU, block by block."""
+    """A memory on the CPU."""
 
-    def few(self, block: int) -> Kept: ...
+    def few(self) -> Kept: ...
 
 
 @dataclass(slots=True)
@@ -68,8 +68,8 @@ class ChordCache:
         self._keys, self._values = np.empty((2, blocks, rows, heads, tokens, dim), dtype=np.float32)
         self.length = 0
 
-    def few(self, block: int) -> Kept:
-        return Kept(self._keys[block], self._values[block], 0, self.length, True)
+    def few(self) -> Kept:
+        return Kept(self._keys, self._values, 0, self.length, True)
 
 
 class PlaceCache:
@@ -77,13 +77,11 @@ class PlaceCache:
     is opened."""
 
     def __init__(self, level: LevelConfig, rows: int, places: int, device: torch.device) -> None:
-        shape = (rows, level.num_heads, places, level.embed_dim // level.num_heads)
-        self.keys = [torch.zeros(shape, device=device) for _ in range(level.num_blocks)]
-        self.values = [torch.zeros(shape, device=device) for _ in range(level.num_blocks)]
+        shape = (level.num_blocks, rows, level.num_heads, places, level.embed_dim // level.num_heads)
+        self.keys, self.values = torch.zeros(2, *shape, device=device)
         self.is_filled = np.zeros(places, dtype=np.bool_)
-        pairs = zip(self.keys, self.values, strict=True) if device.type == "cpu" else ()
-        self.few: list[tuple[Array, Array]] = [(keys.numpy(), values.numpy()) for keys, values in pairs]
-        """The same memory, block by block, for the compiled arithmetic."""
+        self.few = (self.keys.numpy(), self.values.numpy()) if device.type == "cpu" else None
+        """The same memory for the compiled arithmetic."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +104,6 @@ class Slots:
         held = slice(self.low, self.high)
         return torch.cat([keys[:, :, held], k], dim=2), torch.cat([values[:, :, held], v], dim=2)
 
-    def few(self, block: int) -> Kept:
-        """Of a cache on the CPU."""
-        return Kept(*self.cache.few[block], self.low, self.high, self.is_kept)
+    def few(self) -> Kept:
+        assert self.cache.few is not None, "a cache on the CPU"
+        return Kept(*self.cache.few, self.low, self.high, self.is_kept)

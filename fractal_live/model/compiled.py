@@ -270,6 +270,57 @@ def normed(x: Array, modulation: Array, which: Places, out: Array) -> None:
 
 
 @compiled
+def attended(
+    asked: Array, keys: Array, values: Array, own_keys: Array, own_values: Array, seen: Mask, out: Array
+) -> None:
+    """Attention of one head: queries asked (L, D), already scaled, to keys and values (S, D) and, behind them, own ones
+    (N, D), where seen (L or 1, S + N) is True; out (L, D)."""
+    L, D = asked.shape
+    S, N = len(keys), len(own_keys)
+    near, own = np.empty((L, S), dtype=np.float32), np.empty((L, N), dtype=np.float32)
+    products(asked, keys, near)
+    products(asked, own_keys, own)
+    scores, bits = np.empty(S + N, dtype=np.float32), np.empty(S + N, dtype=np.int32)
+    for place in range(L):
+        row = seen[place if len(seen) > 1 else 0]
+        most = np.float32(-np.inf)
+        for s in range(S):
+            scores[s] = near[place, s] if row[s] else np.float32(-np.inf)
+            most = max(most, scores[s])
+        for n in range(N):
+            scores[S + n] = own[place, n] if row[S + n] else np.float32(-np.inf)
+            most = max(most, scores[S + n])
+        for s in range(S + N):
+            scores[s] -= most
+        exponential(scores, bits)
+        for s in range(S + N):
+            if not row[s]:
+                scores[s] = ZERO
+        weighted(scores, values, own_values, out[place])
+        total = total_of(scores)
+        for i in range(D):
+            out[place, i] /= total
+
+
+@compiled
+def weighted(shares: Array, values: Array, own_values: Array, out: Array) -> None:
+    """The sum of values (S, D), then of own ones (N, D), by their shares (S + N,): out (D,)."""
+    S = len(values)
+    fours = S - S % 4
+    out[:] = ZERO
+    for s in range(0, fours, 4):
+        a, b, c, d = shares[s], shares[s + 1], shares[s + 2], shares[s + 3]
+        for i in range(len(out)):
+            out[i] += a * values[s, i] + b * values[s + 1, i] + c * values[s + 2, i] + d * values[s + 3, i]
+    for s in range(fours, S):
+        for i in range(len(out)):
+            out[i] += shares[s] * values[s, i]
+    for n in range(len(own_values)):
+        for i in range(len(out)):
+            out[i] += shares[S + n] * own_values[n, i]
+
+
+@compiled
 def block(
     x: Array,
     before: Array,
@@ -305,7 +356,7 @@ def block(
     more columns behind the others."""
     B, N, C = x.shape
     heads, D = keys.shape[1], keys.shape[3]
-    half, span, L = D // 2, high - low, len(left)
+    half, L = D // 2, len(left)
     per = len(before) // B
     which = np.empty(B * N, dtype=np.int64)
     for b in range(B):
@@ -328,40 +379,28 @@ def block(
                     for i in range(D):
                         keys[b, h, places[n], i] = row[C + h * D + i]
                         values[b, h, places[n], i] = row[2 * C + h * D + i]
-    heard = np.zeros((B * L, C), dtype=np.float32)
-    scores = np.empty(span + (0 if is_kept else N), dtype=np.float32)
-    bits = np.empty(len(scores), dtype=np.int32)
+    heard = np.empty((B * L, C), dtype=np.float32)
+    asked, out = np.empty((L, D), dtype=np.float32), np.empty((L, D), dtype=np.float32)
+    more = 0 if is_kept else N
+    own_keys, own_values = np.empty((more, D), dtype=np.float32), np.empty((more, D), dtype=np.float32)
+    rows = L if mask.shape[1] > 1 else 1
+    seen = np.empty((rows, mask.shape[2]), dtype=np.bool_)
     scale = np.float32(D**-0.5)
     for b in range(B):
-        for place in range(L):
-            n = left[place]
-            seen = mask[b if len(mask) > 1 else 0, n if mask.shape[1] > 1 else 0]
-            for h in range(heads):
-                query = own[b * N + n, h * D : (h + 1) * D]
-                most = np.float32(-np.inf)
-                for s in range(len(scores)):
-                    scores[s] = -np.inf
-                    if seen[s]:
-                        if s < span:
-                            scores[s] = product_of(query, keys[b, h, low + s]) * scale
-                        else:
-                            scores[s] = product_of(query, own[b * N + s - span, C + h * D : C + (h + 1) * D]) * scale
-                        most = max(most, scores[s])
-                for s in range(len(scores)):
-                    scores[s] -= most
-                exponential(scores, bits)
-                total = total_of(scores)
-                out = heard[b * L + place, h * D : (h + 1) * D]
-                for s in range(span):
-                    if seen[s]:
-                        for i in range(D):
-                            out[i] += scores[s] * values[b, h, low + s, i]
-                for s in range(span, len(scores)):
-                    if seen[s]:
-                        for i in range(D):
-                            out[i] += scores[s] * own[b * N + s - span, 2 * C + h * D + i]
+        for row in range(rows):
+            seen[row] = mask[b if len(mask) > 1 else 0, left[row] if rows > 1 or mask.shape[1] > 1 else 0]
+        for h in range(heads):
+            for place in range(L):
                 for i in range(D):
-                    out[i] /= total
+                    asked[place, i] = own[b * N + left[place], h * D + i] * scale
+            for n in range(more):
+                for i in range(D):
+                    own_keys[n, i] = own[b * N + n, C + h * D + i]
+                    own_values[n, i] = own[b * N + n, 2 * C + h * D + i]
+            attended(asked, keys[b, h, low:high], values[b, h, low:high], own_keys, own_values, seen, out)
+            for place in range(L):
+                for i in range(D):
+                    heard[b * L + place, h * D + i] = out[place, i]
     made = np.empty((B * L, C), dtype=np.float32)
     lines(heard, joined, joined_scale, joined_bias, made)
     goes_on, per = np.empty(B * L, dtype=np.int64), len(after) // B
@@ -380,6 +419,85 @@ def block(
         for i in range(C):
             made[m, i] += passed[m, i]
     return made.reshape(B, L, C)
+
+
+@compiled
+def trunk(
+    x: Array,
+    under: Array,
+    qkv: Weight,
+    qkv_scale: Array,
+    qkv_bias: Array,
+    joined: Weight,
+    joined_scale: Array,
+    joined_bias: Array,
+    mlp_in: Weight,
+    mlp_in_scale: Array,
+    mlp_in_bias: Array,
+    mlp_out: Weight,
+    mlp_out_scale: Array,
+    mlp_out_bias: Array,
+    cos: Array,
+    sin: Array,
+    mask: Mask,
+    keys: Array,
+    values: Array,
+    places: Places,
+    low: int,
+    high: int,
+    is_kept: bool,
+    left: Places,
+) -> Array:
+    """All blocks of a trunk and its last norm, x (B, N, C) to (B, len(left), C): what goes on from the last block. Of
+    `block`'s arguments the weights and what is remembered have the blocks before all else; under (2 * blocks + 1, B or
+    B * N, 2C) modulates the norms."""
+    B, N, C = x.shape
+    blocks, L = len(qkv), len(left)
+    every = np.arange(N)
+    per = under.shape[1] // B
+    last = np.empty((B * (L if per > 1 else 1), 2 * C), dtype=np.float32)
+    for index in range(blocks):
+        is_last = index == blocks - 1
+        after = under[2 * index + 1]
+        if is_last and per > 1:
+            for b in range(B):
+                for place in range(L):
+                    last[b * L + place] = after[b * N + left[place]]
+            after = last
+        x = block(
+            x,
+            under[2 * index],
+            after,
+            qkv[index],
+            qkv_scale[index],
+            qkv_bias[index],
+            joined[index],
+            joined_scale[index],
+            joined_bias[index],
+            mlp_in[index],
+            mlp_in_scale[index],
+            mlp_in_bias[index],
+            mlp_out[index],
+            mlp_out_scale[index],
+            mlp_out_bias[index],
+            cos,
+            sin,
+            mask,
+            keys[index],
+            values[index],
+            places,
+            low,
+            high,
+            is_kept,
+            left if is_last else every,
+        )
+    which = np.empty(B * L, dtype=np.int64)
+    for b in range(B):
+        for place in range(L):
+            which[b * L + place] = b * N + left[place] if per > 1 else b
+    out = np.empty((B * L, C), dtype=np.float32)
+    normed(x.reshape(B * L, C), under[2 * blocks], which, out)
+    return out.reshape(B, L, C)
 
 
 @compiled

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from fractal_live.model import compiled
 from fractal_live.model.attention import rotation
-from fractal_live.model.cache import FewMemory, Kept
+from fractal_live.model.cache import FewMemory
 from fractal_live.model.grid import IntArray
 
 Array = npt.NDArray[np.float32]
@@ -62,6 +62,11 @@ def pack(model: nn.Module) -> None:
             weight = array(layer.weight)
             scale = np.maximum(np.abs(weight).max(axis=1), np.finfo(np.float32).tiny) / np.float32(STEPS)
             setattr(layer, PACKED, (np.rint(weight / scale[:, None]).astype(np.int16), scale.astype(np.float32)))
+
+
+def is_packed(layer: nn.Linear) -> bool:
+    """Whether its weights stay as they are."""
+    return hasattr(layer, PACKED)
 
 
 def arrays(layer: nn.Linear) -> tuple[compiled.Weight, Array, Array]:
@@ -108,27 +113,26 @@ class LeanTrunk:
 
     def __init__(self, trunk: Any, heads: int) -> None:
         self.heads, self.head_dim = heads, trunk.head_dim
-        self.blocks = [
-            (*arrays(block.qkv), *arrays(block.out), *arrays(block.mlp_in), *arrays(block.mlp_out))
-            for block in trunk.blocks
-        ]
         norms = [norm for block in trunk.blocks for norm in (block.norm_attention, block.norm_mlp)]
-        self.norms = [Lines(norm.modulation) for norm in (*norms, trunk.norm)]
-        # Packed weights stay as they are, so that they may stand together as well, to be asked in one call.
-        is_packed = self.norms[0].arrays[0].dtype == np.int16
-        together = zip(*(norm.arrays for norm in self.norms), strict=True)
-        self.stacked: Any = [np.stack(parts) for parts in together] if is_packed else None
+        self.norms = [norm.modulation for norm in (*norms, trunk.norm)]
+        layers = [(block.qkv, block.out, block.mlp_in, block.mlp_out) for block in trunk.blocks]
+        self.together: tuple[Any, Any] | None = None
+        if is_packed(self.norms[0]):  # these stay as they are, so that they may stand together, to be asked in one call
+            each = [_together(alike) for alike in zip(*layers, strict=True)]
+            self.together = _together(self.norms), [part for parts in each for part in parts]
+        self.blocks: Any = [[part for layer in of_block for part in arrays(layer)] for of_block in layers]
 
     def rest_of_memory(self, tokens: int) -> list[IntArray]:
         """The `rest` of so many tokens that are only to be remembered: nothing comes of them."""
         every = np.arange(tokens)
         return [*[every] * (len(self.blocks) - 1), every[:0]]
 
-    def modulations(self, cond: Array) -> Sequence[Array]:
-        """What conditions (N, cond_dim) make of every norm, in order: scale and shift, (N, 2C) each."""
-        if self.stacked is None:
-            return [norm(cond) for norm in self.norms]
-        return list(compiled.modulations(cond, *self.stacked))
+    def modulations(self, cond: Array) -> Array:
+        """What conditions (N, cond_dim) make of every norm, in order: scale and shift, (norms, N, 2C)."""
+        if self.together is None:
+            return np.stack([Lines(norm)(cond) for norm in self.norms])
+        out: Array = compiled.modulations(cond, *self.together[0])
+        return out
 
     def __call__(
         self,
@@ -138,40 +142,65 @@ class LeanTrunk:
         mask: npt.NDArray[np.bool_],
         memory: FewMemory | None = None,
         rest: Sequence[IntArray] | None = None,
-        modulations: Sequence[Array] | None = None,
+        modulations: Array | None = None,
     ) -> Array:
         """x (B, N, C) at places (N,), under conditions (B or B * N, cond) or what is known of their modulations; mask
         (B or 1, N or 1, columns) True where seen; `rest` as in `layers.Trunk.remember`. Returns (B, N, C), or those
         that are left."""
-        B, N, C = x.shape
+        B, N = x.shape[:2]
+        slots = every = np.arange(N)
         if memory is None:
-            shape = (B, self.heads, N, self.head_dim)
-            alone = Kept(np.empty(shape, dtype=np.float32), np.empty(shape, dtype=np.float32), 0, N, True)
-        slots, left = np.arange(N) if memory is None else places, np.arange(N)
+            shape = (2, len(self.blocks), B, self.heads, N, self.head_dim)
+            keys, values = np.empty(shape, dtype=np.float32)
+            seen = keys, values, every, 0, N, True
+        else:
+            kept, slots = memory.few(), places
+            seen = kept.keys, kept.values, slots, kept.low, kept.high, kept.is_kept
         cos, sin = turn_at(places, self.head_dim)
-        if rest is None and modulations is None:
-            modulations = self.modulations(cond)
-        for index, block in enumerate(self.blocks):
-            kept = alone if memory is None else memory.few(index)
-            before = self.norms[2 * index](cond) if modulations is None else modulations[2 * index]
-            told = x, before
-            if rest is not None:
-                left = rest[index]
-                cond = _of(cond, B, left)
-            after = self.norms[2 * index + 1](cond) if modulations is None else modulations[2 * index + 1]
-            seen = cos, sin, mask, kept.keys, kept.values, slots, kept.low, kept.high, kept.is_kept
-            arguments: Any = (*told, after, *block, *seen, left)
-            x = compiled.block(*arguments)
-            if rest is not None:
-                if not len(left):
-                    return x
-                cos, sin, slots = cos[left], sin[left], slots[left]
-                mask = mask if mask.shape[1] == 1 else mask[:, left]
-        last = self.norms[-1](cond) if modulations is None else modulations[-1]
-        flat = x.reshape(-1, C)
+        narrows = rest is not None and any(len(left) < N for left in rest[:-1])
+        if self.together is not None and not narrows:
+            under = self.modulations(cond) if modulations is None else modulations
+            left = every if rest is None else rest[-1]
+            arguments: Any = (*self.together[1], cos, sin, mask, *seen, left)
+            return compiled.trunk(x, under, *arguments)
+        return self._block_by_block(x, cond, cos, sin, mask, seen, rest or [every] * len(self.blocks))
+
+    def _block_by_block(
+        self,
+        x: Array,
+        cond: Array,
+        cos: Array,
+        sin: Array,
+        mask: npt.NDArray[np.bool_],
+        seen: tuple[Array, Array, IntArray, int, int, bool],
+        rest: Sequence[IntArray],
+    ) -> Array:
+        """Of weights that may change, or of tokens of which fewer and fewer matter: their norms are asked only of those
+        that are left."""
+        B, _, C = x.shape
+        keys, values, slots, *held = seen
+        for index, (block, left) in enumerate(zip(self.blocks, rest, strict=True)):
+            before = Lines(self.norms[2 * index])(cond)
+            cond = _of(cond, B, left)
+            after = Lines(self.norms[2 * index + 1])(cond)
+            arguments: Any = (*block, cos, sin, mask, keys[index], values[index], slots, *held, left)
+            x = compiled.block(x, before, after, *arguments)
+            if not len(left):
+                return x
+            cos, sin, slots = cos[left], sin[left], slots[left]
+            mask = mask if mask.shape[1] == 1 else mask[:, left]
+        last, flat = Lines(self.norms[-1])(cond), x.reshape(-1, C)
         out = np.empty_like(flat)
         compiled.normed(flat, last, np.arange(len(flat)) // (len(flat) // len(last)), out)
         return out.reshape(x.shape)
+
+
+def _together(layers: Sequence[nn.Linear]) -> list[Array]:
+    """The arrays of packed layers of one shape, each kind of them as one; the layers keep views of it."""
+    whole = [np.stack(parts) for parts in zip(*(arrays(layer) for layer in layers), strict=True)]
+    for index, layer in enumerate(layers):
+        setattr(layer, PACKED, (whole[0][index], whole[1][index]))
+    return whole
 
 
 def _of(cond: Array, B: int, left: IntArray) -> Array:

@@ -6,26 +6,19 @@ rows and from the latent.
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 
-import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fractal_live.model.compiled import Array, Places, compiled
 from fractal_live.model.config import PLAN_BINS, ModelConfig
 from fractal_live.model.latent import LatentGate
 from fractal_live.model.layers import PLAN_COLUMNS, Trunk
-from fractal_live.model.lean import array, is_lean
+from fractal_live.model.lean import array, is_lean, is_packed
+from fractal_live.model.lean_structure import ANGLES, FREQUENCIES, RETURNS, SKETCH_WIDTH, LeanStructure
 from fractal_live.music.plan import COLUMN
 
-FREQUENCIES = (1.0, 2.0, 4.0, 8.0, 16.0)
-SKETCH_WIDTH = 0.1
-RETURNS = (1, 2, 4, 8, 16, 32, -1, -2, -4, -8, -16, -32)
-"""How many bars before a row another stands that it may repeat; a later one where that is known first."""
-RETURN_LAGS = np.array(RETURNS)
 ALIKE, UNLIKE = 3, 2  # so many attributes of two rows that agree or differ are told apart, more are as many
 
 
@@ -61,6 +54,7 @@ class Structure(nn.Module):
         self.down = nn.Linear(dim, level.compressed_dim)
         self.past_bars = config.past_bars
         self.latent_dims = config.latent_dims
+        self._few: LeanStructure | None = None
 
     def scores(
         self, known: Tensor, full: Tensor, is_present: Tensor, wish: Wish, asked: Tensor | None = None
@@ -69,14 +63,12 @@ class Structure(nn.Module):
         To what the trunk and the sketch say of a cell comes how likely its row returns: each known row at one of the
         distances `RETURNS` favours the bin it has itself, by how many of the attributes already known of both rows
         agree and how many differ."""
+        if not self.is_sequential and is_lean(self, known, known.shape[0] * known.shape[1]):
+            rows = torch.arange(known.shape[1]) if asked is None else asked
+            wished = array(wish.z), array(wish.sketch), array(wish.gain)
+            return torch.from_numpy(self.lean.scores(array(known), is_present.numpy(), *wished, rows.numpy()))
         scores = self.logits(self.imagine(known, full, is_present, wish, asked), wish, asked)
-        if not is_lean(self, scores, known.shape[0] * known.shape[1]):
-            return scores + self._returns(known, full, is_present, asked)
-        own, earlier = _known_bins(known, is_present), _known_bins(full if self.is_sequential else known, is_present)
-        rows = torch.arange(known.shape[1]) if asked is None else asked
-        told = (own.numpy(), earlier.numpy(), rows.numpy(), RETURN_LAGS, array(self.returned), COLUMN["tempo"])
-        _add_returns(*told, array(scores))
-        return scores
+        return scores + self._returns(known, full, is_present, asked)
 
     def imagine(
         self, known: Tensor, full: Tensor, is_present: Tensor, wish: Wish, asked: Tensor | None = None
@@ -100,10 +92,21 @@ class Structure(nn.Module):
     def hand_down(self, plan: Tensor, is_present: Tensor) -> Tensor:
         """What a complete plan says to the level below: (B, R, compressed). Past and future rows are alike
         here, because the bars below stand anywhere in the window."""
+        if is_lean(self, plan, plan.shape[0] * plan.shape[1]):
+            return torch.from_numpy(self.lean.hand_down(array(plan), is_present.numpy()))
         B = len(plan)
         no_latent = self.latent(plan.new_zeros(B, self.latent_dims), plan.new_zeros(B))
         out: Tensor = self.down(self._read(self._rows(plan), is_present, no_latent))
         return out
+
+    @property
+    def lean(self) -> LeanStructure:
+        """The twin on a CPU, of the weights as they are now: kept where they stay as they are."""
+        if not is_packed(self.head):
+            return LeanStructure(self)
+        if self._few is None:
+            self._few = LeanStructure(self)
+        return self._few
 
     def _read_in_order(self, given: Tensor, full: Tensor, is_present: Tensor, cond: Tensor) -> Tensor:
         """Three tokens a row: what is given of it, all it holds, and the one that predicts it, which sees what is
@@ -176,32 +179,6 @@ class Structure(nn.Module):
         return scores.scatter_add(3, there.clamp(min=0).transpose(2, 3), favour.float().transpose(2, 3))
 
 
-@compiled
-def _add_returns(
-    own: Places, earlier: Places, asked: Places, lags: Places, favour: Array, silent_column: int, out: Array
-) -> None:
-    """Adds to scores (B, M, columns, bins) of the rows asked (M,) what `Structure._returns` says: own and
-    earlier (B, R, columns) are bins, -1 where unknown, favour (columns, lags, alike, unlike)."""
-    B, R, columns = own.shape
-    for b in range(B):
-        for m in range(len(asked)):
-            here = own[b, asked[m]]
-            for index in range(len(lags)):
-                row = asked[m] - lags[index]
-                if not 0 <= row < R:
-                    continue
-                there = earlier[b, row] if lags[index] > 0 else own[b, row]
-                alike, unlike = 0, 0
-                for column in range(columns):
-                    if column != silent_column and here[column] >= 0 and there[column] >= 0:
-                        alike += here[column] == there[column]
-                        unlike += here[column] != there[column]
-                alike, unlike = min(alike, favour.shape[2] - 1), min(unlike, favour.shape[3] - 1)
-                for column in range(columns):
-                    if there[column] >= 0:
-                        out[b, m, column, there[column]] += favour[column, index, alike, unlike]
-
-
 def _asked(rows: Tensor, asked: Tensor | None) -> Tensor:
     """Those of the rows (B, R, ...) that are asked, all if none are named."""
     return rows if asked is None else rows.index_select(1, asked)
@@ -223,7 +200,7 @@ def _rows_before(bins: Tensor, lag: int) -> Tensor:
 
 def _features(values: Tensor) -> Tensor:
     """Cells (..., 6) in 0..1 as numbers of several scales: (..., 6, 11)."""
-    angles = values[..., None] * (math.pi * values.new_tensor(FREQUENCIES))
+    angles = values[..., None] * values.new_tensor(ANGLES)
     return torch.cat([values[..., None], angles.sin(), angles.cos()], dim=-1)
 
 
