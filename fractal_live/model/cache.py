@@ -80,8 +80,13 @@ class PlaceCache:
         shape = (level.num_blocks, rows, level.num_heads, places, level.embed_dim // level.num_heads)
         self.keys, self.values = torch.zeros(2, *shape, device=device)
         self.is_filled = np.zeros(places, dtype=np.bool_)
-        self.few = (self.keys.numpy(), self.values.numpy()) if device.type == "cpu" else None
+        self._arrays = (self.keys.numpy(), self.values.numpy()) if device.type == "cpu" else None
+
+    @property
+    def arrays(self) -> tuple[Array, Array]:
         """The same memory for the compiled arithmetic."""
+        assert self._arrays is not None, "a cache on the CPU"
+        return self._arrays
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,5 +110,4 @@ class Slots:
         return torch.cat([keys[:, :, held], k], dim=2), torch.cat([values[:, :, held], v], dim=2)
 
     def few(self) -> Kept:
-        assert self.cache.few is not None, "a cache on the CPU"
-        return Kept(*self.cache.few, self.low, self.high, self.is_kept)
+        return Kept(*self.cache.arrays, self.low, self.high, self.is_kept)

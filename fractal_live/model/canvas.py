@@ -306,13 +306,18 @@ class Canvas:
         out: Tensor = level.echo(shown)
         return out
 
+    def reach(self, index: int, places: IntArray) -> tuple[int, int]:
+        """From where up to where places of a level can see."""
+        window, every = self._level(index).generator.window, len(self.first[index])
+        if not window:
+            return 0, every
+        return max(0, int(places.min()) - window), min(every, int(places.max()) + window + 1)
+
     def slots(self, index: int, places: IntArray, is_kept: bool, holds: bool = False) -> tuple[Slots, Mask]:
         """The way of places to their level's cache, and the mask (N, keys): True where seen."""
         cache, window = self.caches[index], self._level(index).generator.window
         first, last = self.first[index], self.last[index]
-        low, high = 0, len(first)
-        if window:
-            low, high = max(0, int(places.min()) - window), min(high, int(places.max()) + window + 1)
+        low, high = self.reach(index, places)
         if holds:
             seen = last[low:high] <= last[places, None]  # as `order.sees_held`
         elif is_kept:

@@ -73,6 +73,8 @@ LN_2_HIGH, LN_2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 EXPONENTIAL = _weights(
     1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1
 )
+ASKS, OPENS, HOLDS = 0, 1, 2
+"""How places come to their level: only asked; opened and kept, in order; told what they hold."""
 MANY = 12  # tokens from which on unpacking weights first takes less time than reading them packed for every two
 
 
@@ -697,3 +699,92 @@ def texture_codes(
             for k in range(12):
                 sum_ += chroma_weight[i, k * levels + chroma[n, k]]
             told[n, i] += sum_ + remaining_table[count, i] + echo_table[echo[n], i]
+
+
+@compiled
+def conditions(
+    parent: Array,
+    plan: Array,
+    is_given: Mask,
+    chroma: Places,
+    remaining: Places,
+    left: Places,
+    echo: Places,
+    plan_weight: Weight,
+    plan_scale: Array,
+    plan_bias: Array,
+    null: Array,
+    mix: Weight,
+    mix_scale: Array,
+    mix_bias: Array,
+    chroma_weight: Array,
+    chroma_bias: Array,
+    remaining_table: Array,
+    pace_weight: Array,
+    pace_bias: Array,
+    echo_table: Array,
+) -> Array:
+    """What is handed down to N tokens, parent (rows, N, P), beside what guides them as `layers.GuideEncoder` says it:
+    (rows * N, P + dim). Some rows are given it (rows,), the others its null; plan (N, columns) has NaN where unknown,
+    chroma (N, 12) is empty where there is no texture."""
+    rows, N, P = parent.shape
+    columns, dim = plan.shape[1], len(mix)
+    cells = np.zeros((N, 2 * columns), dtype=np.float32)
+    for n in range(N):
+        for column in range(columns):
+            if not np.isnan(plan[n, column]):
+                cells[n, column], cells[n, columns + column] = plan[n, column], ONE
+    told = np.empty((N, dim), dtype=np.float32)
+    lines(cells, plan_weight, plan_scale, plan_bias, told)
+    if len(chroma):
+        texture_codes(
+            told,
+            chroma,
+            remaining,
+            left,
+            echo,
+            chroma_weight,
+            chroma_bias,
+            remaining_table,
+            pace_weight,
+            pace_bias,
+            echo_table,
+        )
+    said, mixed = np.empty((rows * N, dim), dtype=np.float32), np.empty((rows * N, dim), dtype=np.float32)
+    for row in range(rows):
+        for n in range(N):
+            for i in range(dim):
+                value = told[n, i] if is_given[row] else null[i]
+                said[row * N + n, i] = value / (ONE + np.exp(-value))
+    lines(said, mix, mix_scale, mix_bias, mixed)
+    out = np.empty((rows * N, P + dim), dtype=np.float32)
+    for row in range(rows):
+        for n in range(N):
+            out[row * N + n, :P] = parent[row, n]
+            out[row * N + n, P:] = mixed[row * N + n]
+    return out
+
+
+@compiled
+def seen_by(
+    first: Places, last: Places, is_filled: Mask, places: Places, window: int, low: int, high: int, way: int
+) -> Mask:
+    """Which slots `low` to `high` of a level each of N places sees, as `Canvas.slots` says it, with its own columns
+    behind them where it is not kept: (1, N, columns). `way`: ASKS, OPENS or HOLDS."""
+    N, span = len(places), high - low
+    out = np.zeros((1, N, span + (N if way == ASKS else 0)), dtype=np.bool_)
+    for n in range(N):
+        place = places[n]
+        for s in range(low, high):
+            if window and abs(place - s) > window:
+                continue
+            if way == HOLDS:
+                is_seen = last[s] <= last[place]
+            elif way == OPENS:
+                is_seen = first[s] < first[place]
+            else:
+                is_seen = last[s] < first[place]
+            out[0, n, s - low] = (is_seen and is_filled[s]) or (way == OPENS and s == place)
+        if way == ASKS:
+            out[0, n, span + n] = True
+    return out

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from fractal_live.model.attention import attend, rotate, rotation
 from fractal_live.model.cache import FewMemory, Memory, Slots
 from fractal_live.model.config import CHROMA_LEVELS, ECHOES, HALF_STEPS, MAX_HALF_ONSETS, ModelConfig
-from fractal_live.model.lean import Array, LeanGuide, LeanSteps, LeanTrunk, array, is_lean
+from fractal_live.model.lean import Array, LeanGuide, LeanSteps, LeanTrunk, array, is_lean, is_packed
 from fractal_live.music.plan import ATTRIBUTES
 
 PLAN_COLUMNS = len(ATTRIBUTES)
@@ -179,8 +179,9 @@ class Trunk(nn.Module):
         """`forward`, `remember` and `asked` in compiled arithmetic."""
         seen = np.ones((1, 1, x.shape[1]), dtype=np.bool_) if mask is None else np.ascontiguousarray(mask[:, 0].numpy())
         left = None if rest is None else [tokens.numpy() for tokens in rest]
+        kept = None if memory is None else memory.few()
         under = array(cond.expand(len(x), -1, -1)).reshape(-1, cond.shape[-1])
-        return torch.from_numpy(self.lean(array(x.contiguous()), under, positions.numpy(), seen, memory, left))
+        return torch.from_numpy(self.lean(array(x.contiguous()), under, positions.numpy(), seen, kept, left))
 
 
 def _of(x: Tensor, tokens: Tensor, axis: int) -> Tensor:
@@ -300,7 +301,7 @@ class GuideEncoder(nn.Module):
             self.pace = nn.Linear(2, dim)
             self.echo = nn.Embedding(ECHOES, dim)
             nn.init.zeros_(self.echo.weight)
-        self._few: tuple[int, LeanGuide] | None = None
+        self._few: LeanGuide | None = None
 
     def forward(self, guides: Guides) -> Tensor:
         known = ~torch.isnan(guides.plan)
@@ -322,8 +323,9 @@ class GuideEncoder(nn.Module):
 
     @property
     def lean(self) -> LeanGuide:
-        """The twin for a few tokens on a CPU, of the weights as they are now."""
-        at = self.mix.weight.data_ptr()
-        if self._few is None or self._few[0] != at:
-            self._few = at, LeanGuide(self)
-        return self._few[1]
+        """The twin for a few tokens on a CPU, of the weights as they are now: kept where they stay so."""
+        if not is_packed(self.mix):
+            return LeanGuide(self)
+        if self._few is None:
+            self._few = LeanGuide(self)
+        return self._few

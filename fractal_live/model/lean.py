@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from fractal_live.model import compiled
 from fractal_live.model.attention import rotation
-from fractal_live.model.cache import FewMemory
+from fractal_live.model.cache import Kept
 from fractal_live.model.grid import IntArray
 
 Array = npt.NDArray[np.float32]
@@ -27,6 +27,10 @@ Turn = tuple[Array, Array]
 Given = npt.NDArray[np.bool_]
 TextureArrays = tuple[IntArray, IntArray, IntArray, IntArray]
 """Chroma levels, onsets and steps still to come, and echo class, as in `layers.Texture`."""
+
+NO_TABLE = np.zeros((0, 0), dtype=np.float32)
+NOTHING = np.zeros(0, dtype=np.int64)
+NO_TEXTURE: TextureArrays = np.zeros((0, 12), dtype=np.int64), NOTHING, NOTHING, NOTHING
 
 USUAL_PLACES = 1024  # of a level; a longer piece has more
 MOST = 1024  # tokens at once; of more of them torch's several threads make less work
@@ -140,7 +144,7 @@ class LeanTrunk:
         cond: Array,
         places: IntArray,
         mask: npt.NDArray[np.bool_],
-        memory: FewMemory | None = None,
+        memory: Kept | None = None,
         rest: Sequence[IntArray] | None = None,
         modulations: Array | None = None,
     ) -> Array:
@@ -154,8 +158,8 @@ class LeanTrunk:
             keys, values = np.empty(shape, dtype=np.float32)
             seen = keys, values, every, 0, N, True
         else:
-            kept, slots = memory.few(), places
-            seen = kept.keys, kept.values, slots, kept.low, kept.high, kept.is_kept
+            slots = places
+            seen = memory.keys, memory.values, slots, memory.low, memory.high, memory.is_kept
         cos, sin = turn_at(places, self.head_dim)
         narrows = rest is not None and any(len(left) < N for left in rest[:-1])
         if self.together is not None and not narrows:
@@ -228,25 +232,21 @@ class LeanGuide:
     """The weights of a `layers.GuideEncoder`."""
 
     def __init__(self, guide: Any) -> None:
-        self.plan, self.mix, self.plan_null = Lines(guide.plan), Lines(guide.mix), array(guide.plan_null)
-        if hasattr(guide, "texture_null"):
-            self.texture_null = array(guide.texture_null)
-            layers = (guide.chroma.weight, guide.chroma.bias, guide.remaining.weight, guide.pace.weight)
-            self.texture = tuple(array(weights) for weights in (*layers, guide.pace.bias, guide.echo.weight))
+        has_texture = hasattr(guide, "texture_null")
+        null = array(guide.plan_null) + (array(guide.texture_null) if has_texture else np.float32(0))
+        texture: list[Any] = [NO_TABLE, compiled.NONE, NO_TABLE, NO_TABLE, compiled.NONE, NO_TABLE]
+        if has_texture:
+            chroma, pace, tables = guide.chroma, guide.pace, (guide.remaining, guide.echo)
+            remaining, echo = (array(table.weight) for table in tables)
+            texture = [array(chroma.weight), array(chroma.bias), remaining, array(pace.weight), array(pace.bias), echo]
+        self.arrays: Any = (*arrays(guide.plan), null, *arrays(guide.mix), *texture)
 
-    def for_rows(self, plan: Array, texture: TextureArrays | None, is_given: Given) -> Array:
-        """Of N tokens, plan (N, 6) and texture, to several rows, of which some are given it: (rows, N, dim)."""
-        known = ~np.isnan(plan)
-        told = self.plan(np.concatenate([np.where(known, plan, 0), known], axis=-1, dtype=np.float32))
-        null = self.plan_null
-        if texture is not None:
-            compiled.texture_codes(told, *texture, *self.texture)
-            null = null + self.texture_null
-        out = told[None]
-        if len(is_given) > 1:
-            out = np.where(is_given[:, None, None], told, null)
-        out = out / (1 + np.exp(-out))
-        return self.mix(out.reshape(out.shape[0] * len(plan), -1)).reshape(len(is_given), len(plan), -1)
+    def conditions(self, parent: Array, plan: Array, texture: TextureArrays | None, is_given: Given) -> Array:
+        """Of N tokens, what is handed down (rows, N, P), beside what plan (N, 6) and texture say to rows of which some
+        are given it: (rows * N, P + dim)."""
+        told = NO_TEXTURE if texture is None else texture
+        out: Array = compiled.conditions(parent, plan, is_given, *told, *self.arrays)
+        return out
 
 
 class LeanLevel:
@@ -268,9 +268,9 @@ class LeanLevel:
         cond: Array,
         places: IntArray,
         mask: npt.NDArray[np.bool_],
-        memory: FewMemory,
+        memory: Kept,
         rest: Sequence[IntArray] | None = None,
     ) -> Array:
-        """Hidden states (B, N, dim) of tokens (B, N, dim) at places, under cond (B * N, cond), mask (N, keys), or of
+        """Hidden states (B, N, dim) of tokens (B, N, dim) at places, under cond (B * N, cond), mask (1, N, keys), or of
         those that `rest` leaves."""
-        return self.trunk(tokens, cond, places, np.ascontiguousarray(mask[None]), memory, rest)
+        return self.trunk(tokens, cond, places, mask, memory, rest)

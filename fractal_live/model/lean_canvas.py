@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from fractal_live.model.cache import Kept
+from fractal_live.model.compiled import ASKS, HOLDS, OPENS, Mask, seen_by
 from fractal_live.model.grid import IntArray
 from fractal_live.model.lean import MOST, Array, LeanGuide, array
 
@@ -48,13 +50,11 @@ class LeanCanvas:
             where += np.where(is_known[:, None], content, lean.blank)
         else:
             where += lean.blank
-        slots, mask = canvas.slots(index, places, is_kept=lean.is_sequential)
-        if not lean.is_sequential:
-            mask = np.concatenate([mask, np.eye(len(places), dtype=np.bool_)], axis=1)
+        memory, mask = self._seen(index, places, OPENS if lean.is_sequential else ASKS)
         tokens = np.repeat(where[None], canvas.rows, axis=0)
         if hint is not None:
             tokens[canvas.is_given] += hint
-        hidden = lean.said(tokens, self._cond(index, places, steps), places, mask, slots, rest)
+        hidden = lean.said(tokens, self._cond(index, places, steps), places, mask, memory, rest)
         for left in rest or ():
             places = places[left]
         down = lean.down(hidden.reshape(-1, hidden.shape[2]))
@@ -65,11 +65,11 @@ class LeanCanvas:
         """As `Canvas.close`, of a masked level."""
         canvas, lean, steps = self._canvas, self._levels[index], self._canvas.first_steps(index, places)
         canvas.caches[index].is_filled[places] = True
-        slots, mask = canvas.slots(index, places, is_kept=True, holds=True)
+        memory, mask = self._seen(index, places, HOLDS)
         content = lean.content(self._holds(lean.span, places, is_cell=True))
         tokens = np.repeat((content + self._where(index, places, steps))[None], canvas.rows, axis=0)
         rest = lean.trunk.rest_of_memory(len(places)) if rest is None else rest
-        lean.said(tokens, self._cond(index, places, steps), places, mask, slots, rest)
+        lean.said(tokens, self._cond(index, places, steps), places, mask, memory, rest)
 
     def leaf_cond(self, places: IntArray) -> Array:
         """As `Canvas.leaf_cond`."""
@@ -91,10 +91,16 @@ class LeanCanvas:
 
     def _guided(self, parent: Array, guide: LeanGuide, index: int, places: IntArray, steps: IntArray) -> Array:
         """What is handed down (rows, N, dim) beside what guides the places: (rows * N, cond)."""
-        canvas = self._canvas
-        plan, texture = canvas.guiding(index, places, steps)
-        told = guide.for_rows(plan, texture, canvas.is_given)
-        return np.concatenate([parent, told], axis=-1).reshape(len(told) * len(places), -1)
+        plan, texture = self._canvas.guiding(index, places, steps)
+        return guide.conditions(parent, plan, texture, self._canvas.is_given)
+
+    def _seen(self, index: int, places: IntArray, way: int) -> tuple[Kept, Mask]:
+        """As `Canvas.slots`: what the places attend to, and the mask (1, N, columns), own columns included."""
+        canvas, cache, window = self._canvas, self._canvas.caches[index], self._canvas.levels[index].generator.window
+        low, high = canvas.reach(index, places)
+        told = canvas.first[index], canvas.last[index], cache.is_filled
+        mask = seen_by(*told, places, window or 0, low, high, way)
+        return Kept(*cache.arrays, low, high, way != ASKS), mask
 
     def _where(self, index: int, places: IntArray, steps: IntArray) -> Array:
         """The embeddings of the places: (N, dim)."""

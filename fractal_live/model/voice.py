@@ -126,7 +126,7 @@ class LeanVoice:
         place = np.array([self.memory.length])
         self.memory.length += 1
         mask = np.ones((1, 1, self.memory.length), dtype=np.bool_)
-        self.hidden = self.trunk(self.token[:, None], self.cond, place, mask, self.memory, None, self.under)[:, 0]
+        self.hidden = self.trunk(self.token[:, None], self.cond, place, mask, self.memory.few(), None, self.under)[:, 0]
         told = (self.hidden, self.below, self.low, self.high, self.features, self.source, self.pull)
         out: Array = compiled.pitch_scores(*told, *self.leaf.pitch_arrays)
         return out

@@ -119,8 +119,9 @@ def test_lean_guides_are_the_guides(is_given: list[bool], places: int) -> None:
     guides = Guides(for_rows(plan), Texture(*(for_rows(values) for values in texture)), given, given)
     for encoder, told in ((model.leaf_guide, texture), (model.levels[0].guide, None)):
         expected = encoder(guides if told is not None else replace(guides, texture=None))
-        found = encoder.lean.for_rows(plan, told, np.array(is_given))
-        assert close(torch.from_numpy(found), expected)
+        parent = rng.random((rows, places, 7)).astype(np.float32)
+        found = encoder.lean.conditions(parent, plan, told, np.array(is_given)).reshape(rows, places, -1)
+        assert (found[..., :7] == parent).all() and close(torch.from_numpy(found[..., 7:]), expected)
 
 
 @pytest.mark.parametrize("steps", [1, 5])
