@@ -10,14 +10,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from fractal_live.model.balance import earlier_harmony
 from fractal_live.model.canvas import Canvas
 from fractal_live.model.config import HALF_STEPS, MAX_HALF_ONSETS, chroma_level
-from fractal_live.model.echo import SOURCE_OF, STRENGTH_OF, allowed_echoes, can_source, echo_before, run_before
+from fractal_live.model.echo import SOURCE_OF, STRENGTH_OF
 from fractal_live.model.grid import IntArray
 from fractal_live.model.lean import Array, array
 from fractal_live.model.order import cells_per_half
-from fractal_live.model.phrase import Harmony, Source
+from fractal_live.model.phrase_scores import PhraseScores, before
 from fractal_live.model.repeats import Rows
 from fractal_live.model.sampling import drawn, guidance, mixed
 from fractal_live.music.harmony import Chroma
@@ -41,33 +40,28 @@ class Decisions:
     ) -> None:
         self.canvas, self.rows, self.is_decided, self.bounds = canvas, rows, is_decided, bounds
         self.sampling, self.generator, self.chroma = sampling, generator, chroma
-        self.heads, self.group = canvas.model.heads, canvas.group
+        self.scores, self.group = PhraseScores(canvas.model.heads), canvas.group
         self.cells = cells_per_half(canvas.model.config)
 
     def decide(self, halves: IntArray, hidden: Tensor, opened: float) -> None:
         """Echo, harmony and number of onsets of half bars (N,), from their states (branches, N, dim), when a share
         `opened` of the piece is made."""
-        canvas, heads = self.canvas, self.heads
+        canvas, scores = self.canvas, self.scores
         scale = guidance(self.sampling, 1, opened)
-        there = torch.from_numpy(halves).to(canvas.device)
-        group, echo = (torch.from_numpy(values).to(canvas.device) for values in (canvas.group, canvas.echo))
-        has_onsets = torch.from_numpy((canvas.onsets > 0) & canvas.is_valid[::HALF_STEPS]).to(canvas.device)
-        allowed = allowed_echoes(can_source(group, has_onsets)[there])
-        before = echo_before(echo, group)[there], run_before(echo, group)[there]
-        is_free = torch.from_numpy(self.rows.is_free[canvas.bar_of_half[halves]]).to(canvas.device)
-        scores = self._mixed(heads.echo_scores(hidden, allowed, *before, is_free), scale)
-        canvas.echo[halves] = self._choose(scores + np.float32(self.sampling.echo) * STRENGTH_OF)
-        source_half = (halves + SOURCE_OF[canvas.echo[halves]]).clip(0, canvas.H - 1)
-        told = (canvas.echo[halves], canvas.chroma[source_half], canvas.onsets[source_half], canvas.chroma)
-        own, held, onsets, chroma = (torch.from_numpy(values).to(canvas.device) for values in told)
-        source = Source(own, held, onsets, earlier_harmony(chroma, group)[there])
-        given, free = self._given_chroma(halves), array(heads.own_chroma(hidden, source).float().cpu())
-        harmony = Harmony(heads, free)
+        states, given = array(hidden.float().cpu()), self._given_chroma(halves)
+        has_onsets = (canvas.onsets > 0) & canvas.is_valid[::HALF_STEPS]
+        known = before(halves, canvas.group, canvas.echo, canvas.chroma, has_onsets)
+        is_free = self.rows.is_free[canvas.bar_of_half[halves]] & (given < 0).all(axis=1)
+        echoes = mixed(scores.echoes(states, known, is_free), scale)
+        echo = self._choose(echoes + np.float32(self.sampling.echo) * STRENGTH_OF)
+        source = (halves + SOURCE_OF[echo]) % canvas.H
+        canvas.echo[halves] = echo
+        harmony = scores.harmony(states, known, echo, canvas.chroma[source])
         for pitch_class in range(12):
-            scores = mixed(harmony.scores(pitch_class, canvas.chroma[halves]), scale)
-            chosen, wanted = self._choose(scores), given[:, pitch_class]
+            own = mixed(scores.pitch_class(harmony, pitch_class, canvas.chroma[halves]), scale)
+            chosen, wanted = self._choose(own), given[:, pitch_class]
             canvas.chroma[halves, pitch_class] = np.where(wanted >= 0, wanted, chosen)
-        counts = self._mixed(heads.count_scores(hidden, source), scale)
+        counts = mixed(scores.counts(states, echo, canvas.onsets[source]), scale)
         cells = self.cells
         for place, half in enumerate(halves.tolist()):
             self._follow(half)
@@ -120,9 +114,6 @@ class Decisions:
             if not np.isinf(scores).all():
                 return int(self._choose(scores[None])[0])
         return max(least, min(wanted, most))
-
-    def _mixed(self, scores: Tensor, scale: float) -> Array:
-        return mixed(array(scores.cpu()), scale)
 
     def _choose(self, scores: Array) -> IntArray:
         return drawn(scores, self.sampling, self.generator)

@@ -15,7 +15,6 @@ from torch import Tensor, nn
 from fractal_live.model.balance import Balance
 from fractal_live.model.config import CHROMA_LEVELS, ECHOES, MAX_HALF_ONSETS
 from fractal_live.model.echo import MOST_RUN, source_of, strength_index
-from fractal_live.model.grid import FloatArray, IntArray
 from fractal_live.model.pitch import GRADES
 
 ORDER = (np.arange(12)[:, None] + np.arange(12)) % 12
@@ -118,35 +117,3 @@ class PhraseHeads(nn.Module):
         copied = self.copied_count[grade, source.onsets.clamp(0, MAX_HALF_ONSETS)] * (grade > 0)[..., None]
         out: Tensor = self.count(hidden) + copied
         return out.float()
-
-
-class Harmony:
-    """The scores of one pitch class after another, in numpy, of N half bars: as `PhraseHeads.chroma_scores`, from what
-    `own_chroma` says of them (branches, N, 12, levels)."""
-
-    def __init__(self, heads: PhraseHeads, own: FloatArray) -> None:
-        heard, out = heads.consonance.heard, heads.consonance.out
-        weight, self._out_bias = _array(heard.weight), _array(out.bias)
-        self._own, self._pair, self._out = own, _array(heads.pair), _array(out.weight).T
-        of_levels = 12 * (CHROMA_LEVELS + 1)
-        self._by_level = weight[:, :of_levels].T.reshape(12, CHROMA_LEVELS + 1, -1)
-        shares = np.exp(own - own.max(-1, keepdims=True))
-        shares /= shares.sum(-1, keepdims=True)
-        # (branches, N, 12, width): what is expected of all, counted from each
-        self._expected = shares[:, :, ORDER].reshape(*own.shape[:3], -1) @ weight[:, of_levels:].T + _array(heard.bias)
-
-    def scores(self, pitch_class: int, chroma: IntArray) -> FloatArray:
-        """Of one class, given the levels (N, 12) of which those before it count: (branches, N, levels)."""
-        before = np.arange(pitch_class)
-        paired = self._pair[pitch_class][:, before, chroma[:, before]].sum(-1).T
-        order = ORDER[pitch_class]
-        told = np.where(order < pitch_class, chroma[:, order], CHROMA_LEVELS)
-        heard = self._expected[:, :, pitch_class] + self._by_level[np.arange(12), told].sum(1)
-        consonant = np.maximum(heard, 0) @ self._out + self._out_bias
-        out: FloatArray = self._own[:, :, pitch_class] + paired + consonant
-        return out
-
-
-def _array(weights: Tensor) -> FloatArray:
-    out: FloatArray = weights.detach().cpu().numpy()
-    return out

@@ -12,7 +12,6 @@ import pytest
 import torch
 
 from fractal_live.model import compiled, lean, lean_structure, lengths, sampling
-from fractal_live.model.balance import HARMONY_LAGS
 from fractal_live.model.cache import PlaceCache, Slots
 from fractal_live.model.checkpoint import save
 from fractal_live.model.config import ECHOES, PLAN_BINS, ModelConfig
@@ -21,7 +20,6 @@ from fractal_live.model.engine import Engine
 from fractal_live.model.fractal import Level
 from fractal_live.model.layers import KEPT_HALVES, Guides, StepCodes, Texture, Trunk
 from fractal_live.model.lean import MOST, arrays, is_lean, pack
-from fractal_live.model.phrase import Harmony, Source
 from fractal_live.model.pitch import (
     PITCHES,
     RECALL_MAPS,
@@ -220,20 +218,6 @@ def test_what_is_drawn_in_numpy_is_what_torch_draws(sampling: Sampling) -> None:
         found = mixed(scores, 2.5)
         assert close(torch.from_numpy(found), wanted) and np.array_equal(mixed(scores[:1], 2.5), scores[0])
         assert drawn(found, sampling, here).tolist() == draw(wanted, sampling, there).tolist()
-
-
-def test_chroma_told_class_by_class_is_chroma() -> None:
-    heads, rng = lively(6).heads, np.random.default_rng(0)
-    hidden = torch.randn(2, 5, heads.own.in_features, generator=torch.Generator().manual_seed(0))
-    chroma, echo = rng.integers(0, 4, (5, 12)), torch.from_numpy(rng.integers(0, ECHOES, 5))
-    earlier = torch.randn(5, len(HARMONY_LAGS), 12, generator=torch.Generator().manual_seed(1))
-    heads.balance.lags.copy_(torch.randn(len(HARMONY_LAGS), generator=torch.Generator().manual_seed(2)))
-    source = Source(echo, torch.from_numpy(rng.integers(0, 4, (5, 12))), torch.zeros(5, dtype=torch.int64), earlier)
-    told = torch.from_numpy(chroma).expand(2, 5, 12)
-    expected, own = heads.chroma_scores(hidden, told, source), heads.own_chroma(hidden, source).numpy()
-    for pitch_class in range(12):
-        found = torch.from_numpy(Harmony(heads, own).scores(pitch_class, chroma))
-        assert close(found, expected[:, :, pitch_class])
 
 
 @pytest.mark.parametrize("is_inference", [False, True])
