@@ -234,7 +234,7 @@ class Canvas:
         """The steps that steps (N,) are to echo, and whether there is any: (N,) each."""
         half = steps // HALF_STEPS
         echo = self.echo[half]
-        source = (half + SOURCE_OF[echo]).clip(0, self.H - 1) * HALF_STEPS + steps % HALF_STEPS
+        source = (half + SOURCE_OF[echo]) % self.H * HALF_STEPS + steps % HALF_STEPS
         return source, echo != NO_ECHO
 
     def encode(self, steps: IntArray) -> None:

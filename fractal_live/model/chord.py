@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 import numpy as np
 import torch
 
+from fractal_live.model.compiled import compiled
 from fractal_live.model.lean import Array
 from fractal_live.model.pitch import STOP
 from fractal_live.model.sampling import drawn, mixed
@@ -96,7 +97,7 @@ class Chords:
                     open_scores[index] = narrowed
             open_scores[index] = self.lean(index, open_scores[index])
         chosen = self._drawn(open_scores).tolist()
-        whole = _log_sum(scores)
+        whole = log_sums(scores)
         result = []
         for index, cell in enumerate(cells):
             if not cell.is_open:
@@ -148,16 +149,19 @@ def _for_branches(choice: Choice, branches: int) -> Choice:
     return choice if branches == 1 else np.concatenate([choice] * branches)
 
 
-def _log_sum(scores: Array) -> Array:
-    """The logarithm of each row's sum of exponentials: (N,)."""
-    most = np.maximum.reduce(scores, axis=1)
-    out: Array = most + np.log(np.add.reduce(np.exp(scores - most[:, None]), axis=1))
+@compiled
+def log_sums(scores: Array) -> Array:
+    """The logarithm of each row's sum of exponentials, scores (N, n): (N,)."""
+    out = np.empty(len(scores), dtype=np.float32)
+    for row in range(len(scores)):
+        most = scores[row].max()
+        out[row] = most + np.log(np.exp(scores[row] - most).sum())
     return out
 
 
 def _count(scores: Array, choice: Choice, cells: list[CellInMaking]) -> None:
     """Adds the likelihood of what was chosen to the cells that are open."""
-    whole = _log_sum(scores)
+    whole = log_sums(scores)
     for index, cell in enumerate(cells):
         if cell.is_open:
             cell.log_likelihood += float(scores[index, choice[index]] - whole[index])

@@ -6,6 +6,7 @@ Each bar takes a whole number of half bars of eight steps; steps past the bar's 
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import lru_cache
 
 import numpy as np
 import numpy.typing as npt
@@ -32,18 +33,27 @@ def bar_starts(bars: Sequence[Bar]) -> IntArray:
 def grid_notes(bars: Sequence[Bar]) -> IntArray:
     """The notes of consecutive bars that lie on the grid: (N, 4) of step, pitch, velocity, duration in
     steps, sorted by step, then pitch. A note that is struck again in a later bar ends there."""
-    notes: list[list[int]] = []
-    open_note: dict[int, list[int]] = {}
-    for start, bar in zip(bar_starts(bars).tolist(), bars, strict=False):
-        for note in bar.notes:
-            step = start + note.onset_tick // TICKS_PER_STEP
-            before = open_note.get(note.pitch)
-            if before is not None:
-                before[3] = min(before[3], step - before[0])
-            row = [step, note.pitch, note.velocity, note.duration_ticks // TICKS_PER_STEP]
-            notes.append(row)
-            open_note[note.pitch] = row
-    return np.array(notes, dtype=np.int64).reshape(-1, 4)
+    if not bars:
+        return np.zeros((0, 4), dtype=np.int64)
+    of_bar = [_notes_of(bar) for bar in bars]
+    notes = np.concatenate(of_bar)
+    notes[:, 0] += np.repeat(bar_starts(bars)[:-1], [len(own) for own in of_bar])
+    by_pitch = np.lexsort((notes[:, 0], notes[:, 1]))
+    step, pitch = notes[by_pitch, 0], notes[by_pitch, 1]
+    again = np.flatnonzero(pitch[1:] == pitch[:-1])
+    ended = by_pitch[again]
+    notes[ended, 3] = np.minimum(notes[ended, 3], step[again + 1] - step[again])
+    return notes
+
+
+@lru_cache(maxsize=256)
+def _notes_of(bar: Bar) -> IntArray:
+    """The notes of a bar from its own first step. A bar is asked about as long as it is part of the past."""
+    rows = [
+        (note.onset_tick // TICKS_PER_STEP, note.pitch, note.velocity, note.duration_ticks // TICKS_PER_STEP)
+        for note in bar.notes
+    ]
+    return np.array(rows, dtype=np.int64).reshape(-1, 4)
 
 
 def visible_content(notes: IntArray, band: IntArray, order: IntArray, steps: int) -> FloatArray:

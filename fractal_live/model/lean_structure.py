@@ -112,7 +112,7 @@ def _features(values: Array) -> Array:
 
 def plan_bins(plan: Array) -> Places:
     """As `structure.plan_bin`, in numpy."""
-    out: Places = np.clip(np.rint(np.nan_to_num(plan) * (PLAN_BINS - 1)), 0, PLAN_BINS - 1).astype(np.int64)
+    out: Places = np.rint(np.minimum(np.maximum(np.nan_to_num(plan), 0), 1) * (PLAN_BINS - 1)).astype(np.int64)
     return out
 
 

@@ -62,7 +62,7 @@ def before(halves: IntArray, group: IntArray, echo: IntArray, chroma: IntArray, 
             last[place] = echo[half - 1]
             run[place] = _run(half, group, SOURCE_OF[echo[max(0, half - MOST_RUN) : half]])
     earlier = halves[:, None] - np.array(HARMONY_LAGS)
-    inside, earlier = earlier >= 0, earlier.clip(0)
+    inside, earlier = earlier >= 0, np.maximum(earlier, 0)
     is_known = inside & (group[earlier] < group[halves, None])
     held = CENTRES[chroma[earlier]]
     return Before(allowed, last, run, (held - held.mean(-1, keepdims=True)) * is_known[..., None])

@@ -246,7 +246,7 @@ class Unfolding:
         if band == self.bearer:
             each = max(LATER_ONSETS, -(-int(canvas.onsets[half]) // HALF_STEPS) + 1)
             bearing = np.flatnonzero(is_later.reshape(-1, bands)[:, band])
-            borne = np.clip(np.minimum(most - taken[bearing], self.free[band]), 0, each)
+            borne = np.maximum(np.minimum(most - taken[bearing], min(self.free[band], each)), 0)
             owed = max(0, remaining - int(borne.sum()))
         if self.begins and self.struck[0] == 0:
             if cell == self.bearer:  # the last of the first step's
