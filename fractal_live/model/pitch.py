@@ -15,11 +15,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fractal_live.model import compiled
 from fractal_live.model.cache import KVCache
+from fractal_live.model.compiled import ZERO, Array, Mask, Places, compiled
 from fractal_live.model.config import DURATIONS, ECHO_STRENGTHS, VELOCITY_BINS, ModelConfig
 from fractal_live.model.layers import AdaLN, Trunk
-from fractal_live.model.lean import Array, array, is_lean
 
 PITCHES = 128
 STOP = PITCHES
@@ -30,6 +29,8 @@ RECALL_STEPS = max(LAGS)
 RECALL_MAPS = len(DECAYS) + len(LAGS) + 2
 SOURCE_FEATURES = 3
 FADING = np.exp(-np.arange(NEAR_STEPS, 0, -1) / np.array(DECAYS)[:, None]).astype(np.float32)
+RECALL_LAGS = np.array(LAGS)
+ONE_STEP = np.float32(1 / 16)  # of what a note still sounds
 GRADES = len(ECHO_STRENGTHS) + 1
 
 
@@ -56,19 +57,62 @@ def _lagged(seen: Tensor, distance: Tensor, onsets: Tensor, lag: int) -> Tensor:
     return onsets[:, source] * there[..., None]
 
 
-def remembered(content: Array, is_known: npt.NDArray[np.bool_], step: int) -> Array:
-    """All of `recall_maps` but the last, of one step of a piece: (maps - 1, 128). content (T, 3, 128) as it is visible
-    and is_known (T,) whether the step knows each step."""
-    maps = np.zeros((RECALL_MAPS - 1, PITCHES), dtype=np.float32)
-    low = max(0, step - NEAR_STEPS)
-    fading = FADING[:, NEAR_STEPS - (step - low) :] * is_known[low:step]
-    np.matmul(fading, content[low:step, 0], out=maps[: len(DECAYS)])
-    for place, lag in enumerate(LAGS, len(DECAYS)):
-        if lag <= step and is_known[step - lag]:
-            maps[place] = content[step - lag, 0]
-    if step and is_known[step - 1]:
-        maps[-1] = np.maximum(content[step - 1, 2] - np.float32(1 / 16), 0)
-    return maps
+@dataclass(frozen=True, slots=True)
+class Memories:
+    """What N steps remember in each branch, in numpy: maps (branches, N, RECALL_MAPS, 128) as `recall_maps` says; the
+    content of the steps they echo (branches, N, 3, 128), and how closely, 0 for not at all to 3 for exactly (branches,
+    N)."""
+
+    maps: Array
+    source: Array
+    grade: npt.NDArray[np.int64]
+
+
+@compiled
+def remembered(
+    content: Array,
+    step_last: Places,
+    steps: Places,
+    orders: Places,
+    source: Places,
+    strength: Array,
+    is_given: Mask,
+    fading: Array,
+    lags: Places,
+) -> tuple[Array, Array]:
+    """The maps and the echoed content of `Memories`: content (T, 3, 128) as it is visible, known of each step from when
+    on, step_last (T,); the steps (N,) opened at `orders` (N,) echo the steps `source` (N,) in the branches that are
+    given it (branches,), at a strength (N,), 0 where they echo nothing."""
+    branches, N, P = len(is_given), len(steps), content.shape[2]
+    decays, near = fading.shape
+    maps = np.zeros((branches, N, decays + len(lags) + 2, P), dtype=np.float32)
+    echoed = np.zeros((branches, N, content.shape[1], P), dtype=np.float32)
+    for n in range(N):
+        step, order = steps[n], orders[n]
+        own = maps[0, n]
+        for s in range(max(0, step - near), step):
+            if step_last[s] < order:
+                for p in range(P):
+                    if content[s, 0, p] != ZERO:
+                        for decay in range(decays):
+                            own[decay, p] += fading[decay, near - (step - s)] * content[s, 0, p]
+        for lag in range(len(lags)):
+            s = step - lags[lag]
+            if s >= 0 and step_last[s] < order:
+                own[decays + lag] = content[s, 0]
+        if step and step_last[step - 1] < order:
+            for p in range(P):
+                own[decays + len(lags), p] = max(content[step - 1, 2, p] - ONE_STEP, ZERO)
+        for branch in range(branches):
+            if branch:
+                maps[branch, n] = own
+            if is_given[branch] and strength[n] > ZERO:
+                echoed[branch, n] = content[source[n]]
+    for branch in range(branches):
+        for n in range(N):
+            for p in range(P):
+                maps[branch, n, -1, p] = echoed[branch, n, 0, p] * strength[n]
+    return maps, echoed
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,10 +153,6 @@ class PitchRecall(nn.Module):
     def forward(self, maps: Tensor, source: Tensor, grade: Tensor) -> Recall:
         """maps (B, T, maps, 128) from `recall_maps`, source (B, T, 3, 128) and grade (B, T), as N = B*T steps."""
         flat = maps.flatten(0, 1)
-        if is_lean(self, flat, len(flat)):
-            assert self.sweep.bias is not None, "the sweep has a bias"
-            features = compiled.recalled(array(flat), array(self.sweep.weight), array(self.sweep.bias))
-            return Recall(torch.from_numpy(features), flat.sum(-1), source.flatten(0, 1), grade.flatten())
         return Recall(F.gelu(self.sweep(flat)), flat.sum(-1), source.flatten(0, 1), grade.flatten())
 
     def scores(self, gate: Tensor, features: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ from fractal_live.model.grid import IntArray
 from fractal_live.model.heights import Heights
 from fractal_live.model.lengths import Lengths
 from fractal_live.model.order import band_of, cells_per_half
-from fractal_live.model.pitch import PITCHES, RECALL_MAPS, PitchRange, Recall, remembered
+from fractal_live.model.pitch import FADING, RECALL_LAGS, Memories, remembered
 from fractal_live.model.repeats import Rows
 from fractal_live.model.sampling import guidance
 from fractal_live.model.voice import Voices
@@ -208,7 +208,7 @@ class Unfolding:
         if not self.scores_forced and not any(cell.room for cell in making):
             return
         cond = canvas.leaf_cond(self._places(1, cells))
-        band = np.tile(cells % self.bands, canvas.rows)
+        band = cells % self.bands
         chords = Chords(
             self.sampling,
             self.generator,
@@ -218,8 +218,8 @@ class Unfolding:
             lambda place, scores: self.heights.leaning(self._place_in_bar(int(cells[place]) // self.bands)[0], scores),
             self.scores_forced,
         )
-        within = PitchRange(*(torch.from_numpy(ends[band]).to(canvas.device) for ends in self.band_ends))
-        chords.draw(making, self.voices.of(cond, self._recall(cells), within), canvas.rows)
+        low, high = (ends[band] for ends in self.band_ends)
+        chords.draw(making, self.voices.of(cond, self._memories(cells), low, high), canvas.rows)
         for cell, made in zip(cells.tolist(), making, strict=True):
             for token in made.notes:
                 self._strike(cell, *token)
@@ -263,21 +263,15 @@ class Unfolding:
             [token for token in staying if token[0] > self.high],
         )
 
-    def _recall(self, cells: IntArray) -> Recall:
-        """The memory of cells (N,), for every branch: (branches * N, ...)."""
+    def _memories(self, cells: IntArray) -> Memories:
+        """The memory of cells (N,)."""
         canvas = self.canvas
         steps = cells // self.bands
-        source, is_echo = canvas.source_steps(steps)
+        source, _ = canvas.source_steps(steps)
         echo = canvas.echo[steps // HALF_STEPS]
-        shown = canvas.is_given[:, None] & is_echo  # (branches, N)
-        content = canvas.content[source] * shown[..., None, None]  # (branches, N, 3, 128)
-        maps = np.empty((canvas.rows, len(cells), RECALL_MAPS, PITCHES), dtype=np.float32)
-        for place, (step, order) in enumerate(zip(steps.tolist(), canvas.order[cells].tolist(), strict=True)):
-            maps[:, place, :-1] = remembered(canvas.content, canvas.step_last < order, step)
-        maps[:, :, -1] = content[:, :, 0] * STRENGTH_OF[echo][:, None]
-        told = (maps, content.astype(np.float32, copy=False), GRADE_OF[echo] * canvas.is_given[:, None])
-        out: Recall = self.model.leaf.recall(*(torch.from_numpy(values).to(canvas.device) for values in told))
-        return out
+        told = (canvas.content, canvas.step_last, steps, canvas.order[cells], source, STRENGTH_OF[echo])
+        maps, echoed = remembered(*told, canvas.is_given, FADING, RECALL_LAGS)
+        return Memories(maps, echoed, GRADE_OF[echo] * canvas.is_given[:, None])
 
     # What is drawn becomes notes.
 

@@ -17,7 +17,7 @@ from fractal_live.model import compiled
 from fractal_live.model.cache import ChordCache
 from fractal_live.model.layers import Trunk
 from fractal_live.model.lean import Array, LeanTrunk, Lines, array, arrays, is_lean
-from fractal_live.model.pitch import PITCHES, ChordTokens, Leaf, PitchRange, Recall
+from fractal_live.model.pitch import PITCHES, RECALL_MAPS, ChordTokens, Leaf, Memories, PitchRange, Recall
 
 MOST_NOTES = PITCHES  # of a chord: each pitch once
 Choice = npt.NDArray[np.int64]
@@ -47,10 +47,15 @@ class Voices:
         self.lean = LeanLeaf(leaf) if is_lean(leaf, leaf.pitch, 1) else None
         self.trunk = leaf.trunk.lean if isinstance(leaf.trunk, Trunk) else None
 
-    def of(self, cond: Tensor, recall: Recall, within: PitchRange) -> Voice:
-        """Of N cells: cond (N, cond), recall and within (N, ...)."""
+    def of(self, cond: Tensor, memories: Memories, low: Choice, high: Choice) -> Voice:
+        """Of N cells in each branch: cond (branches * N, cond), pitches from `low` to `high` (N,)."""
+        branches = len(memories.maps)
+        low, high = np.tile(low, branches), np.tile(high, branches)
         if self.lean is not None and self.trunk is not None:
-            return LeanVoice(self.lean, self.trunk, array(cond), recall, within)
+            return LeanVoice(self.lean, self.trunk, array(cond), memories, low, high)
+        told = (memories.maps, memories.source, memories.grade)
+        recall = self.leaf.recall(*(torch.from_numpy(values).to(cond.device) for values in told))
+        within = PitchRange(*(torch.from_numpy(ends).to(cond.device) for ends in (low, high)))
         return PlainVoice(self.leaf, cond, recall, within)
 
 
@@ -94,7 +99,8 @@ class LeanLeaf:
         self.copied = array(leaf.copied * leaf.has_source)
         self.velocity, self.duration = array(leaf.velocity.weight), array(leaf.duration.weight)
         recall = leaf.recall
-        assert recall.mix.bias is not None, "the mix has a bias"
+        assert recall.mix.bias is not None and recall.sweep.bias is not None, "both have a bias"
+        self.sweep = array(recall.sweep.weight), array(recall.sweep.bias)
         self.pitch_arrays: Any = (
             self.table,
             array(leaf.pitch_bias),
@@ -109,17 +115,23 @@ class LeanLeaf:
 
 
 class LeanVoice:
-    def __init__(self, leaf: LeanLeaf, trunk: LeanTrunk, cond: Array, recall: Recall, within: PitchRange) -> None:
+    def __init__(
+        self, leaf: LeanLeaf, trunk: LeanTrunk, cond: Array, memories: Memories, low: Choice, high: Choice
+    ) -> None:
         self.leaf, self.trunk = leaf, trunk
         blocks, heads = len(self.trunk.blocks), self.trunk.heads
         self.memory = ChordCache(blocks, len(cond), heads, MOST_NOTES + 1, trunk.head_dim)
         self.cond, self.under = cond, self.trunk.modulations(cond)
-        self.features, self.source = array(recall.features), array(recall.source)
-        self.pull = leaf.copied[recall.grade.numpy()]
+        maps = memories.maps.reshape(len(cond), RECALL_MAPS, PITCHES)
+        self.features, self.source = (
+            compiled.recalled(maps, *leaf.sweep),
+            memories.source.reshape(len(cond), -1, PITCHES),
+        )
+        self.pull = leaf.copied[memories.grade.reshape(-1)]
         self.rows = np.arange(len(cond))
-        self.low, self.high = within.low.numpy(), within.high.numpy()
+        self.low, self.high = low, high
         self.below = np.full(len(cond), -1)
-        self.token = leaf.start(cond) + leaf.rhythm(array(recall.rhythm))
+        self.token = leaf.start(cond) + leaf.rhythm(maps.sum(axis=2))
         self.hidden = self.token
 
     def pitch_scores(self) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from fractal_live.model import chord, compiled, lean, lean_structure, lengths, sampling
+from fractal_live.model import chord, compiled, lean, lean_structure, lengths, pitch, sampling
 from fractal_live.model.cache import PlaceCache, Slots
 from fractal_live.model.checkpoint import save
 from fractal_live.model.config import ECHOES, PLAN_BINS, ModelConfig
@@ -21,11 +21,12 @@ from fractal_live.model.fractal import Level
 from fractal_live.model.layers import KEPT_HALVES, Guides, StepCodes, Texture, Trunk
 from fractal_live.model.lean import MOST, arrays, is_lean, pack
 from fractal_live.model.pitch import (
+    FADING,
     PITCHES,
+    RECALL_LAGS,
     RECALL_MAPS,
     RECALL_STEPS,
-    PitchRange,
-    Recall,
+    Memories,
     recall_maps,
     remembered,
 )
@@ -33,7 +34,7 @@ from fractal_live.model.sampling import draw, drawn, guided, mixed
 from fractal_live.model.structure import Wish
 from fractal_live.model.unfold import unfold_bar
 from fractal_live.model.unfolding import Unfolding
-from fractal_live.model.voice import LeanVoice, PlainVoice, Voices
+from fractal_live.model.voice import LeanLeaf, LeanVoice, PlainVoice, Voices
 from fractal_live.music.meter import FOUR_FOUR, Meter
 from fractal_live.music.plan import unknown_plan
 from fractal_live.music.request import BarRequest, Sampling
@@ -128,11 +129,10 @@ def test_lean_sweeps_are_the_convolutions(steps: int) -> None:
     content = torch.rand(1, steps, 3, PITCHES, generator=chance)
     maps = torch.rand(1, steps, RECALL_MAPS, PITCHES, generator=chance)
     grade = torch.ones(1, steps, dtype=torch.int64)
-    expected, remembered = model.steps(content), model.leaf.recall(maps, content, grade)
+    expected, recall = model.steps(content), model.leaf.recall(maps, content, grade)
     with torch.inference_mode():
         assert close(model.steps(content), expected)
-        found = model.leaf.recall(maps, content, grade)
-    assert close(found.features, remembered.features) and close(found.rhythm, remembered.rhythm)
+    assert close(torch.from_numpy(compiled.recalled(maps[0].numpy(), *LeanLeaf(model.leaf).sweep)), recall.features)
 
 
 @pytest.mark.parametrize("cells", [1, 3])
@@ -141,14 +141,14 @@ def test_a_lean_voice_says_what_the_plain_one_says(config: ModelConfig, cells: i
     """Of a chord of three notes and its stop."""
     leaf, rng = lively(5, config).leaf, np.random.default_rng(cells)
     cond = torch.from_numpy(rng.standard_normal((cells, leaf.start.in_features)).astype(np.float32))
-    maps = torch.from_numpy((rng.random((1, cells, RECALL_MAPS, PITCHES)) < 0.1).astype(np.float32))
-    source = torch.from_numpy((rng.random((1, cells, 3, PITCHES)) < 0.05).astype(np.float32))
-    grade = torch.from_numpy(rng.integers(0, 4, (1, cells)))
-    within = PitchRange(torch.full((cells,), config.pitch_low), torch.full((cells,), config.pitch_high))
+    maps = (rng.random((1, cells, RECALL_MAPS, PITCHES)) < 0.1).astype(np.float32)
+    source = (rng.random((1, cells, 3, PITCHES)) < 0.05).astype(np.float32)
+    told = Memories(maps, source, rng.integers(0, 4, (1, cells)))
+    ends = np.full(cells, config.pitch_low), np.full(cells, config.pitch_high)
+    plain = Voices(leaf).of(cond, told, *ends)
     with torch.inference_mode():
-        recall: Recall = leaf.recall(maps, source, grade)
-        few, plain = Voices(leaf).of(cond, recall, within), PlainVoice(leaf, cond, recall, within)
-        assert isinstance(few, LeanVoice)
+        few = Voices(leaf).of(cond, told, *ends)
+        assert isinstance(few, LeanVoice) and isinstance(plain, PlainVoice)
         for pitch in (40, 47, 90):
             chosen = np.full(cells, pitch) + np.arange(cells)
             velocity, duration = rng.integers(0, 32, cells), rng.integers(0, 20, cells)
@@ -194,16 +194,24 @@ def test_the_tables_of_echo_classes_are_the_functions() -> None:
 
 @pytest.mark.parametrize("step", [0, 1, 7, 33, 150])
 def test_what_is_remembered_in_numpy_is_what_the_maps_say(step: int) -> None:
-    """Where a third of the steps is not known."""
+    """Of a step that echoes and one that does not, where a third of the steps is not known; the second branch is not
+    given what is echoed."""
     rng, T = np.random.default_rng(step), 160
     content = (rng.random((T, 3, PITCHES)) * (rng.random((T, 3, PITCHES)) < 0.1)).astype(np.float32)
     is_known = rng.random(T) < 0.7
     there, onsets = torch.arange(T), torch.from_numpy(content[None, :, 0])
     seen, distance = torch.from_numpy(is_known)[None, None], (step - there)[None]
     before = torch.from_numpy(content[max(0, step - 1), 2] - np.float32(1 / 16)).clamp(min=0)
-    held = before * bool(step and is_known[step - 1])
-    expected = recall_maps(seen & (distance <= RECALL_STEPS), distance, onsets, held[None, None], held[None, None])
-    assert close(torch.from_numpy(remembered(content, is_known, step)), expected[0, 0, :-1])
+    held, struck = before * bool(step and is_known[step - 1]), torch.from_numpy(content[5, 0]) * 0.5
+    nothing = torch.zeros(PITCHES)
+    steps, orders, source = np.array([step, step]), np.array([1, 1]), np.array([5, 9])
+    strength, given = np.array([0.5, 0.0], dtype=np.float32), np.array([True, False])
+    last = np.where(is_known, 0, 1)
+    maps, echoed = remembered(content, last, steps, orders, source, strength, given, FADING, RECALL_LAGS)
+    for branch, cell, echo in ((0, 0, struck), (0, 1, nothing), (1, 0, nothing), (1, 1, nothing)):
+        told = seen & (distance <= RECALL_STEPS), distance, onsets, held[None, None], echo[None, None]
+        assert close(torch.from_numpy(maps[branch, cell]), recall_maps(*told)[0, 0])
+    assert (echoed[0, 0] == content[5]).all() and not echoed[0, 1].any() and not echoed[1].any()
 
 
 @pytest.mark.parametrize("sampling", [Sampling(), Sampling(0.4), Sampling(top_p=0.8), Sampling(mask_k=1)], ids=str)
@@ -359,7 +367,7 @@ def test_after_the_warm_up_nothing_is_left_to_be_compiled(tmp_path: Path) -> Non
     engine = Engine(tmp_path / "small.safetensors", "cpu")
 
     def forms() -> dict[str, int]:
-        modules = (chord, compiled, lean_structure, lengths, sampling)
+        modules = (chord, compiled, lean_structure, lengths, pitch, sampling)
         every = {name: made for module in modules for name, made in vars(module).items()}
         return {name: len(made.signatures) for name, made in every.items() if hasattr(made, "signatures")}
 
