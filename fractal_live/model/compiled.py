@@ -73,8 +73,6 @@ LN_2_HIGH, LN_2_LOW = np.float32(0.693359375), np.float32(-2.12194440e-4)
 EXPONENTIAL = _weights(
     1.9875691500e-4, 1.3981999507e-3, 8.3334519073e-3, 4.1665795894e-2, 1.6666665459e-1, 5.0000001201e-1
 )
-ASKS, OPENS, HOLDS = 0, 1, 2
-"""How places come to their level: only asked; opened and kept, in order; told what they hold."""
 MANY = 12  # tokens from which on unpacking weights first takes less time than reading them packed for every two
 
 
@@ -762,29 +760,4 @@ def conditions(
         for n in range(N):
             out[row * N + n, :P] = parent[row, n]
             out[row * N + n, P:] = mixed[row * N + n]
-    return out
-
-
-@compiled
-def seen_by(
-    first: Places, last: Places, is_filled: Mask, places: Places, window: int, low: int, high: int, way: int
-) -> Mask:
-    """Which slots `low` to `high` of a level each of N places sees, as `Canvas.slots` says it, with its own columns
-    behind them where it is not kept: (1, N, columns). `way`: ASKS, OPENS or HOLDS."""
-    N, span = len(places), high - low
-    out = np.zeros((1, N, span + (N if way == ASKS else 0)), dtype=np.bool_)
-    for n in range(N):
-        place = places[n]
-        for s in range(low, high):
-            if window and abs(place - s) > window:
-                continue
-            if way == HOLDS:
-                is_seen = last[s] <= last[place]
-            elif way == OPENS:
-                is_seen = first[s] < first[place]
-            else:
-                is_seen = last[s] < first[place]
-            out[0, n, s - low] = (is_seen and is_filled[s]) or (way == OPENS and s == place)
-        if way == ASKS:
-            out[0, n, span + n] = True
     return out

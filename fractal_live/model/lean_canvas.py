@@ -9,12 +9,15 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from fractal_live.model.cache import Kept
-from fractal_live.model.compiled import ASKS, HOLDS, OPENS, Mask, seen_by
+from fractal_live.model.compiled import Mask, Places, compiled
 from fractal_live.model.grid import IntArray
 from fractal_live.model.lean import MOST, Array, LeanGuide, array
 
 if TYPE_CHECKING:
     from fractal_live.model.canvas import Canvas
+
+ASKS, OPENS, HOLDS = 0, 1, 2
+"""How places come to their level: only asked; opened and kept, in order; told what they hold."""
 
 
 class LeanCanvas:
@@ -117,3 +120,28 @@ class LeanCanvas:
             return by_cell
         by_place: Array = self._encoded.reshape(self._canvas.T // span, -1)[places]
         return by_place
+
+
+@compiled
+def seen_by(
+    first: Places, last: Places, is_filled: Mask, places: Places, window: int, low: int, high: int, way: int
+) -> Mask:
+    """Which slots `low` to `high` of a level each of N places sees, as `Canvas.slots` says it, with its own columns
+    behind them where it is not kept: (1, N, columns). `way`: ASKS, OPENS or HOLDS."""
+    N, span = len(places), high - low
+    out = np.zeros((1, N, span + (N if way == ASKS else 0)), dtype=np.bool_)
+    for n in range(N):
+        place = places[n]
+        for s in range(low, high):
+            if window and abs(place - s) > window:
+                continue
+            if way == HOLDS:
+                is_seen = last[s] <= last[place]
+            elif way == OPENS:
+                is_seen = first[s] < first[place]
+            else:
+                is_seen = last[s] < first[place]
+            out[0, n, s - low] = (is_seen and is_filled[s]) or (way == OPENS and s == place)
+        if way == ASKS:
+            out[0, n, span + n] = True
+    return out

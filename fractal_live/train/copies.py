@@ -7,16 +7,15 @@ Beside millions of weights they are few and far from zero; at the rate that suit
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from fractal_live.model.batch import Plans
 from fractal_live.model.fractal import Fractal
 from fractal_live.model.repeats import EXACT
 from fractal_live.train.dataset import Dataset, collate
+from fractal_live.train.few import fit_few
+from fractal_live.train.latent import plan_cost
 
 COPY_STEPS = 120
 COPY_BATCH = 4
@@ -40,7 +39,7 @@ def fit_copies(model: Fractal, dataset: Dataset, steps: int, seed: int, rate: fl
         found = model.losses(collate([dataset.draw(rng) for rng in rngs]))
         return torch.stack([found[name] for name in COPIED]).sum() / found["chroma_count"]
 
-    found = _fit(model, learned, cost, steps, rate)
+    found = fit_few(model, learned, cost, steps, rate)
     model.leaf.copied.data[EXACT] = model.leaf.copied.data[EXACT].clamp(min=EXACT_PULL)
     return found
 
@@ -48,38 +47,4 @@ def fit_copies(model: Fractal, dataset: Dataset, steps: int, seed: int, rate: fl
 def fit_returns(model: Fractal, dataset: Dataset, steps: int, seed: int, rate: float = 0.1) -> tuple[float, float]:
     """Learns how rows of the plan return, on plans of songs alone, while all else is held still. Returns the plan's
     nats per cell, first and last."""
-
-    def cost(step: int) -> Tensor:
-        rng = np.random.default_rng([seed, 4, step])
-        samples = [dataset.draw_planned(rng) for _ in range(RETURN_BATCH)]
-        plans = Plans(**{name: torch.from_numpy(np.stack([each[name] for each in samples])) for name in samples[0]})
-        found = model.structure_losses(plans)
-        return found["plan"] / found["plan_count"].clamp(min=1)
-
-    return _fit(model, [model.structure.returned], cost, steps, rate)
-
-
-def _fit(
-    model: Fractal, learned: list[nn.Parameter], cost: Callable[[int], Tensor], steps: int, rate: float
-) -> tuple[float, float]:
-    """Lowers the cost of a step by `learned` alone; the mean cost of the first and of the last tenth of the steps."""
-    was_learned = [parameter.requires_grad for parameter in model.parameters()]
-    was_training = model.training
-    model.eval().requires_grad_(False)
-    for parameter in learned:
-        parameter.requires_grad_(True)
-    optimiser = torch.optim.Adam(learned, lr=rate)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps))
-    costs = []
-    for step in range(steps):
-        found = cost(step)
-        torch.autograd.backward(found)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        schedule.step()
-        costs.append(float(found.detach()))
-    for parameter, was in zip(model.parameters(), was_learned, strict=True):
-        parameter.requires_grad_(was)
-    model.train(was_training)
-    tenth = max(1, steps // 10)
-    return float(np.mean(costs[:tenth])), float(np.mean(costs[-tenth:]))
+    return fit_few(model, [model.structure.returned], plan_cost(model, dataset, [seed, 4], RETURN_BATCH), steps, rate)

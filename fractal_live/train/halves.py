@@ -3,12 +3,11 @@ be learned by itself in a minute."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
 from fractal_live.model.config import HALF_STEPS
 from fractal_live.model.echo import allowed_echoes, can_source, echo_before, run_before
@@ -33,10 +32,9 @@ class HalfBars:
     before: Tensor
     run: Tensor
 
-    def __len__(self) -> int:
-        return len(self.hidden)
-
-    def at(self, rows: Tensor) -> HalfBars:
+    def drawn(self, rng: np.random.Generator) -> HalfBars:
+        """HALVES_AT_ONCE of them."""
+        rows = torch.from_numpy(rng.integers(0, len(self.hidden), HALVES_AT_ONCE))
         parts = self.source.echo, self.source.chroma, self.source.onsets, self.source.earlier
         source = Source(*(part[rows] for part in parts))
         told = self.allowed[rows], self.before[rows], self.run[rows]
@@ -61,33 +59,3 @@ def half_bars(model: Fractal, dataset: Dataset, crops: int, seed: int) -> HalfBa
     model.train(was_training)
     hidden, chroma, *told_of = (torch.cat(values) for values in zip(*found, strict=True))
     return HalfBars(hidden, chroma, Source(*told_of[:4]), *told_of[4:])
-
-
-def fit(
-    halves: HalfBars,
-    learned: list[nn.Parameter],
-    cost: Callable[[HalfBars], Tensor],
-    steps: int,
-    rng: np.random.Generator,
-    rate: float,
-    decay: float = 0.0,
-) -> tuple[float, float]:
-    """Lowers the cost of half bars by `learned` alone; the mean cost of the first and of the last tenth of the
-    steps."""
-    was_learned = [parameter.requires_grad for parameter in learned]
-    for parameter in learned:
-        parameter.requires_grad_(True)
-    optimiser = torch.optim.AdamW(learned, lr=rate, weight_decay=decay)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps))
-    costs = []
-    for _ in range(steps):
-        found = cost(halves.at(torch.from_numpy(rng.integers(0, len(halves), HALVES_AT_ONCE))))
-        torch.autograd.backward(found)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        schedule.step()
-        costs.append(float(found.detach()))
-    for parameter, was in zip(learned, was_learned, strict=True):
-        parameter.requires_grad_(was)
-    tenth = max(1, steps // 10)
-    return float(np.mean(costs[:tenth])), float(np.mean(costs[-tenth:]))

@@ -5,13 +5,17 @@ Plans are small: thousands of them pass in a minute, many more than the music it
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
+from torch import Tensor
 
 from fractal_live.model.batch import Plans
 from fractal_live.model.fractal import Fractal
 from fractal_live.model.latent import LatentEncoder, plan_summary
 from fractal_live.train.dataset import Dataset
+from fractal_live.train.few import fit_few
 
 LATENT_STEPS = 2500
 PLANS = 4096
@@ -87,25 +91,17 @@ def fit_sketch(model: Fractal, dataset: Dataset, steps: int, seed: int, rate: fl
     while all that the levels below hear of it is held still. Returns the plan's nats per cell, first and last."""
     structure = model.structure
     learned = [structure.row, structure.sketched, structure.trust, *structure.latent.embed.parameters()]
-    was_learned = [parameter.requires_grad for parameter in model.parameters()]
-    model.requires_grad_(False)
-    for parameter in learned:
-        parameter.requires_grad_(True)
-    optimiser = torch.optim.AdamW(learned, lr=rate, weight_decay=0.0)
-    schedule = torch.optim.lr_scheduler.CosineAnnealingLR(optimiser, max(1, steps))
-    costs = []
-    for step in range(steps):
-        rng = np.random.default_rng([seed, 2, step])
-        samples = [dataset.draw_planned(rng) for _ in range(SKETCH_BATCH)]
+    return fit_few(model, learned, plan_cost(model, dataset, [seed, 2], SKETCH_BATCH), steps, rate)
+
+
+def plan_cost(model: Fractal, dataset: Dataset, seed: list[int], batch: int) -> Callable[[int], Tensor]:
+    """The nats per cell of the plans of a step, so many of them, drawn from its number."""
+
+    def cost(step: int) -> Tensor:
+        rng = np.random.default_rng([*seed, step])
+        samples = [dataset.draw_planned(rng) for _ in range(batch)]
         plans = Plans(**{name: torch.from_numpy(np.stack([each[name] for each in samples])) for name in samples[0]})
         found = model.structure_losses(plans)
-        cost = found["plan"] / found["plan_count"].clamp(min=1)
-        torch.autograd.backward(cost)
-        optimiser.step()
-        optimiser.zero_grad(set_to_none=True)
-        schedule.step()
-        costs.append(float(cost.detach()))
-    for parameter, was in zip(model.parameters(), was_learned, strict=True):
-        parameter.requires_grad_(was)
-    tenth = max(1, steps // 10)
-    return float(np.mean(costs[:tenth])), float(np.mean(costs[-tenth:]))
+        return found["plan"] / found["plan_count"].clamp(min=1)
+
+    return cost

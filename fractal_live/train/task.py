@@ -83,10 +83,12 @@ def fractal_task(
             log.info("returns: plan %.3f nats per cell, then %.3f", first, last)
         if harmony_steps or run_steps:
             halves = half_bars(averaged, dataset, min(HALF_CROPS, trained), seed)
-            first, last = fit_harmony(averaged, halves, min(harmony_steps, trained), seed)
-            log.info("harmony: %.3f nats per half bar, then %.3f", first, last)
-            first, last = fit_runs(averaged, halves, min(run_steps, trained), seed)
-            log.info("sections: %.3f nats per half bar, then %.3f", first, last)
+            if harmony_steps:
+                first, last = fit_harmony(averaged, halves, min(harmony_steps, trained), seed)
+                log.info("harmony: %.3f nats per half bar, then %.3f", first, last)
+            if run_steps:
+                first, last = fit_runs(averaged, halves, min(run_steps, trained), seed)
+                log.info("sections: %.3f nats per half bar, then %.3f", first, last)
         if copy_steps:
             first, last = fit_copies(averaged, dataset, min(copy_steps, trained), seed)
             log.info("copies: %.3f nats per half bar, then %.3f", first, last)

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import torch
 
-from fractal_live.model import chord, compiled, lean, lean_structure, lengths, pitch, sampling
+from fractal_live.model import chord, compiled, lean, lean_canvas, lean_structure, lengths, pitch, sampling
 from fractal_live.model.cache import PlaceCache, Slots
 from fractal_live.model.checkpoint import save
 from fractal_live.model.config import ECHOES, PLAN_BINS, ModelConfig
@@ -367,7 +367,7 @@ def test_after_the_warm_up_nothing_is_left_to_be_compiled(tmp_path: Path) -> Non
     engine = Engine(tmp_path / "small.safetensors", "cpu")
 
     def forms() -> dict[str, int]:
-        modules = (chord, compiled, lean_structure, lengths, pitch, sampling)
+        modules = (chord, compiled, lean_canvas, lean_structure, lengths, pitch, sampling)
         every = {name: made for module in modules for name, made in vars(module).items()}
         return {name: len(made.signatures) for name, made in every.items() if hasattr(made, "signatures")}
 
