@@ -78,7 +78,8 @@ class PlaceCache:
 
     def __init__(self, level: LevelConfig, rows: int, places: int, device: torch.device) -> None:
         shape = (level.num_blocks, rows, level.num_heads, places, level.embed_dim // level.num_heads)
-        self.keys, self.values = torch.zeros(2, *shape, device=device)
+        # Zeros of numpy's take no time before they are touched, and most of a long piece's places are not.
+        self.keys, self.values = torch.from_numpy(np.zeros((2, *shape), dtype=np.float32)).to(device)
         self.is_filled = np.zeros(places, dtype=np.bool_)
         self._arrays = (self.keys.numpy(), self.values.numpy()) if device.type == "cpu" else None
 

@@ -42,15 +42,15 @@ class CellInMaking:
 class Chords:
     """Draws the notes of cells. `scale` is the guidance; `limit(place, token)` is the duration class that a note's
     place allows it; `tilt(place, scores)` is what its durations' scores become where their mean was asked for, and
-    `lean(place, scores)` what its pitches' do.
+    `lean(place, scores)` what its pitches' do. None: they stay as they are.
     `scores_forced` also scores the stops that a full cell makes unnecessary (slower)."""
 
     sampling: Sampling
     generator: torch.Generator
     scale: float
-    limit: Callable[[int, Token], int]
-    tilt: Callable[[int, Array], Array]
-    lean: Callable[[int, Array], Array]
+    limit: Callable[[int, Token], int] | None = None
+    tilt: Callable[[int, Array], Array] | None = None
+    lean: Callable[[int, Array], Array] | None = None
     scores_forced: bool = False
 
     def draw(self, cells: list[CellInMaking], voice: Voice, branches: int) -> None:
@@ -95,7 +95,8 @@ class Chords:
                 narrowed[cell.high + 2 - (owed - len(cell.locked_above)) :] = -np.inf
                 if not np.isinf(narrowed).all():
                     open_scores[index] = narrowed
-            open_scores[index] = self.lean(index, open_scores[index])
+            if self.lean is not None:
+                open_scores[index] = self.lean(index, open_scores[index])
         chosen = self._drawn(open_scores).tolist()
         whole = log_sums(scores)
         result = []
@@ -134,12 +135,13 @@ class Chords:
         self, cells: list[CellInMaking], locked: list[Token | None], pitch: Choice, velocity: Choice, scores: Array
     ) -> Choice:
         """The duration class of the next note of each cell, no longer than its place allows; locked ones stay."""
-        duration = self._drawn(np.stack([self.tilt(index, own) for index, own in enumerate(scores)]))
+        tilt, limit = self.tilt, self.limit
+        duration = self._drawn(scores if tilt is None else np.stack([tilt(*own) for own in enumerate(scores)]))
         for index, token in enumerate(locked):
             if token is not None:
                 duration[index] = token[2]
-            elif cells[index].is_open:
-                duration[index] = self.limit(index, (int(pitch[index]), int(velocity[index]), int(duration[index])))
+            elif cells[index].is_open and limit is not None:
+                duration[index] = limit(index, (int(pitch[index]), int(velocity[index]), int(duration[index])))
         _count(scores, duration, cells)
         return duration
 

@@ -26,6 +26,9 @@ class Heights:
         self._owed = self._asked * notes
         self._notes = notes.astype(np.int64)
 
+    def is_asked(self, bar: int) -> bool:
+        return bool(np.isfinite(self._owed[bar])) and self._notes[bar] > 0
+
     def told(self, bar: int, pitch: int) -> None:
         """A note of the bar has this pitch."""
         self._owed[bar] -= pitch
@@ -33,7 +36,7 @@ class Heights:
 
     def leaning(self, bar: int, scores: FloatArray) -> FloatArray:
         """Scores of the next pitch (pitches, then the stop last) as they must be for what is owed to become less."""
-        if not np.isfinite(self._owed[bar]) or self._notes[bar] <= 0 or np.isneginf(scores[:-1]).all():
+        if not self.is_asked(bar) or np.isneginf(scores[:-1]).all():
             return scores
         off = self._owed[bar] / self._notes[bar] - self._asked[bar]
         lean = min(max(STRENGTH * off, -MOST_LEAN), MOST_LEAN)

@@ -209,13 +209,15 @@ class Unfolding:
             return
         cond = canvas.leaf_cond(self._places(1, cells))
         band = cells % self.bands
+        at = [self._place_in_bar(int(cell) // self.bands) for cell in cells]  # bar of the page, step in it
+        are_asked = [any(wish.is_asked(bar) for bar, _ in at) for wish in (self.lengths, self.heights)]
         chords = Chords(
             self.sampling,
             self.generator,
             guidance(self.sampling, 2, self.opened),
-            lambda place, token: self._limited(int(cells[place]) // self.bands, token),
-            lambda place, scores: self.lengths.tilted(*self._place_in_bar(int(cells[place]) // self.bands), scores),
-            lambda place, scores: self.heights.leaning(self._place_in_bar(int(cells[place]) // self.bands)[0], scores),
+            None if self.is_in_time else lambda place, token: self._limited(int(cells[place]) // self.bands, token),
+            (lambda place, scores: self.lengths.tilted(*at[place], scores)) if are_asked[0] else None,
+            (lambda place, scores: self.heights.leaning(at[place][0], scores)) if are_asked[1] else None,
             self.scores_forced,
         )
         low, high = (ends[band] for ends in self.band_ends)
@@ -278,8 +280,6 @@ class Unfolding:
     def _limited(self, step: int, token: Token) -> int:
         """The duration class of a note no longer than to the next known onset of its pitch."""
         pitch, _, duration = token
-        if self.is_in_time:
-            return duration
         ahead = self.canvas.content[step + 1 : step + DURATIONS[duration], 0, pitch]
         found = np.flatnonzero(ahead)
         if not len(found):
