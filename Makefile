@@ -4,7 +4,7 @@ VENV   := .venv
 BIN    := $(VENV)/bin
 ARGS   ?=
 
-# Takes half a minute the first time; here at full speed, where the first start would wait for it at a low priority.
+# Takes about a minute the first time; here at full speed, where the first start would wait for it at a low priority.
 WARM_UP := from fractal_live.baselines.door import open_engine; from fractal_live.settings import find_shipped; \
 	open_engine(find_shipped("checkpoints", "live"), "cpu").warm_up()
 
@@ -31,7 +31,7 @@ $(BIN)/python:
 
 $(VENV)/.run: $(BIN)/python pyproject.toml
 	$(BIN)/python -m pip install --quiet -e .
-	@echo "compiling the model's arithmetic, once"
+	@echo "compiling the model's arithmetic, once: about a minute"
 	$(BIN)/python -c '$(WARM_UP)'
 	touch $@
 

@@ -129,17 +129,6 @@ class Recall:
     def rows(self, chosen: Tensor) -> Recall:
         return Recall(self.features[chosen], self.rhythm[chosen], self.source[chosen], self.grade[chosen])
 
-    def repeated(self, times: int) -> Recall:
-        """The same memory for several branches: (times * N, ...)."""
-        if times == 1:
-            return self
-        return Recall(
-            self.features.repeat(times, 1, 1),
-            self.rhythm.repeat(times, 1),
-            self.source.repeat(times, 1, 1),
-            self.grade.repeat(times),
-        )
-
 
 class PitchRecall(nn.Module):
     """Remembered pitches as features of each pitch, mixed over two octaves of neighbours."""
