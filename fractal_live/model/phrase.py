@@ -24,8 +24,8 @@ ORDER = (np.arange(12)[:, None] + np.arange(12)) % 12
 @dataclass(frozen=True, slots=True)
 class Source:
     """What half bars (...) echo: the class (...) int, and of the source the chroma levels (..., 12) int and the
-    number of onsets (...) int (anything where nothing is echoed); and the harmony of those before them (..., lags, 12),
-    as `balance.earlier_harmony`."""
+    number of onsets (...) int (anything where nothing is echoed); and the harmony of those before them (..., lags +
+    1, 12), as `balance.earlier_harmony`."""
 
     echo: Tensor
     chroma: Tensor

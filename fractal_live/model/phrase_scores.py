@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor, nn
 
-from fractal_live.model.balance import HARMONY_LAGS
+from fractal_live.model.balance import HARMONY_LAGS, KEY_HALVES, RARE
 from fractal_live.model.config import (
     CHROMA_CENTRES,
     CHROMA_LEVELS,
@@ -31,7 +31,7 @@ STRENGTHS = len(ECHO_STRENGTHS)
 class Before:
     """What N half bars know of others when they are opened: the echoes they may choose (N, ECHOES), the class of the
     half bar before (N,) and how long its distance has been echoed (N,), as `echo.echo_before` and `run_before` say it,
-    and the harmony of those before them (N, lags, 12) as `balance.earlier_harmony` does."""
+    and the harmony of those before them (N, lags + 1, 12) as `balance.earlier_harmony` does."""
 
     allowed: Mask
     echo: IntArray
@@ -65,7 +65,19 @@ def before(halves: IntArray, group: IntArray, echo: IntArray, chroma: IntArray, 
     inside, earlier = earlier >= 0, np.maximum(earlier, 0)
     is_known = inside & (group[earlier] < group[halves, None])
     held = CENTRES[chroma[earlier]]
-    return Before(allowed, last, run, (held - held.mean(-1, keepdims=True)) * is_known[..., None])
+    lagged = (held - held.mean(-1, keepdims=True)) * is_known[..., None]
+    return Before(allowed, last, run, np.concatenate([lagged, _foreign(halves, group, chroma)], axis=1))
+
+
+def _foreign(halves: IntArray, group: IntArray, chroma: IntArray) -> FloatArray:
+    """The pitch classes that are foreign to the key, as the last row of `balance.earlier_harmony`: (N, 1, 12)."""
+    near = halves[:, None] - np.arange(1, KEY_HALVES + 1)
+    inside, near = near >= 0, np.maximum(near, 0)
+    is_known = inside & (group[near] < group[halves, None])
+    count = is_known.sum(1)[:, None]
+    mean = (CENTRES[chroma[near]] * is_known[..., None]).sum(1) / np.maximum(count, 1)
+    out: FloatArray = ((mean < RARE) & (count >= KEY_HALVES // 2))[:, None].astype(np.float32)
+    return out
 
 
 def _run(half: int, group: IntArray, distances: IntArray) -> int:
@@ -87,7 +99,7 @@ class PhraseScores:
         self._favour = _array(heads.continued)[:, grade]  # (grades before, ECHOES)
         self._lasting = _array(heads.lasting)[:, grade]  # (runs, ECHOES)
         self._balance = _array(balance.lasting) * _array(balance.is_known_again)[grade]
-        self._lags = _array(balance.lags)
+        self._weights = _array(balance.weights)
         self._copied_chroma, self._copied_count = _array(heads.copied_chroma), _array(heads.copied_count)
         self._pair = _array(heads.pair)
         heard, out = heads.consonance.heard, heads.consonance.out
@@ -112,7 +124,7 @@ class PhraseScores:
         own = (hidden @ weight + bias).reshape(*hidden.shape[:2], 12, CHROMA_LEVELS)
         grade = GRADE_OF[echo]
         own += self._copied_chroma[grade[:, None], held] * (grade > 0)[:, None, None]
-        own += (known.harmony * self._lags[:, None]).sum(1)[..., None] * CENTRES
+        own += (known.harmony * self._weights[:, None]).sum(1)[..., None] * CENTRES
         shares = np.exp(own - own.max(-1, keepdims=True))
         shares /= shares.sum(-1, keepdims=True)
         expected = shares[:, :, ORDER].reshape(*own.shape[:3], -1) @ self._by_share + self._heard_bias

@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from fractal_live.model import checkpoint
-from fractal_live.model.balance import HARMONY_LAGS
+from fractal_live.model.balance import HARMONY_LAGS, KEY_HALVES, RARE
 from fractal_live.model.config import CHROMA_CENTRES, HALF_STEPS, chroma_level
 from fractal_live.model.engine import Engine
 from fractal_live.model.fractal import Fractal
@@ -26,10 +26,10 @@ from fractal_live.train.corpus import Song
 
 PLAY_ROUNDS, PLAY_PIECES, PLAY_BARS = 12, 10, 32
 PLAYS_AFTER = 1000  # steps of training; after fewer there are fewer rounds and pieces
-STEPS, TIRES = np.array([*[8.0] * len(HARMONY_LAGS), 12.0]), 2
+STEPS, TIRES = np.array([*[8.0] * len(HARMONY_LAGS), 300.0, 12.0]), 2
 """How far a weight is moved at first for a figure that is off by 1: by trial, about what would put it right at once;
 and the rounds after which it is moved half as far."""
-MOST = np.array([*[np.inf] * len(HARMONY_LAGS), 1.0])
+MOST = np.array([*[np.inf] * len(HARMONY_LAGS), np.inf, 1.0])
 """Two nats for what goes on would bring as many bars back as songs do; with more than one, what does not return is told
 from songs more easily (docs/experiments.md)."""
 
@@ -46,12 +46,15 @@ class Stretch:
 
 def figures(stretches: list[Stretch]) -> FloatArray:
     """What is to be in balance, one figure for each of the weights: the mean likeness (cosine) of the harmonies of half
-    bars HARMONY_LAGS apart, and the share of bars that are known again: of a likeness (cosine of what is struck) of at
+    bars HARMONY_LAGS apart; the share of a half bar's harmony that is foreign to those before it, as the balance hears
+    it; and the share of bars that are known again: of a likeness (cosine of what is struck) of at
     least RETURN to one before them. NaN where there is nothing to count."""
     alike: list[list[float]] = [[] for _ in HARMONY_LAGS]
+    foreign: list[float] = []
     returning: list[float] = []
     for stretch in stretches:
         held = np.array(CHROMA_CENTRES)[stretch.chroma]
+        foreign += _foreign_shares(held)
         held /= np.maximum(np.linalg.norm(held, axis=1, keepdims=True), 1e-9)
         for found, lag in zip(alike, HARMONY_LAGS, strict=True):
             found += (held[lag:] * held[:-lag]).sum(1).tolist()
@@ -60,7 +63,17 @@ def figures(stretches: list[Stretch]) -> FloatArray:
         struck[bar, place, stretch.notes[:, 1]] = 1
         best = best_before(likeness(struck.reshape(len(struck), -1)), 1)
         returning += (best[1:] >= RETURN).tolist()
-    return np.array([np.mean(found) if found else np.nan for found in (*alike, returning)])
+    return np.array([np.mean(found) if found else np.nan for found in (*alike, foreign, returning)])
+
+
+def _foreign_shares(held: FloatArray) -> list[float]:
+    """Of half bars (H, 12) that hold something, from where the key is known."""
+    shares = []
+    for half in range(KEY_HALVES // 2, len(held)):
+        is_foreign = held[max(0, half - KEY_HALVES) : half].mean(0) < RARE
+        if held[half].any():
+            shares.append(float(held[half, is_foreign].sum() / held[half].sum()))
+    return shares
 
 
 def stretches_of(songs: list[Song], bars: int) -> list[Stretch]:
@@ -93,7 +106,7 @@ def fit_balance(
         path = Path(folder) / "model.safetensors"
         checkpoint.save(model, path, {})
         engine = Engine(path, "cpu")
-    now = np.concatenate([balance.lags.numpy(), balance.lasting.numpy()]).astype(np.float64)
+    now = np.concatenate([balance.weights.numpy(), balance.lasting.numpy()]).astype(np.float64)
     weights, gaps = [now], []
     for turn in range(rounds):
         _tell(engine.model, weights[-1])
@@ -107,5 +120,7 @@ def fit_balance(
 
 def _tell(model: Fractal, weights: FloatArray) -> None:
     told = torch.from_numpy(weights.astype(np.float32))
-    model.heads.balance.lags.copy_(told[:-1])
-    model.heads.balance.lasting.copy_(told[-1:])
+    balance, lags = model.heads.balance, len(HARMONY_LAGS)
+    balance.lags.copy_(told[:lags])
+    balance.foreign.copy_(told[lags:-1])
+    balance.lasting.copy_(told[-1:])

@@ -33,7 +33,8 @@ def lively_heads() -> PhraseHeads:
     torch.manual_seed(3)
     heads = PhraseHeads(DIM).eval()
     with torch.no_grad():
-        for weight in (*heads.parameters(), heads.balance.lags, heads.balance.lasting):
+        balance = heads.balance
+        for weight in (*heads.parameters(), balance.lags, balance.foreign, balance.lasting):
             weight.normal_(std=0.5)
     return heads
 
@@ -71,4 +72,4 @@ def test_decisions_are_scored_as_the_heads_score_them(piece: dict[str, np.ndarra
     for pitch_class in range(12):
         assert close(scores.pitch_class(harmony, pitch_class, drawn), expected[:, :, pitch_class])
     assert close(scores.counts(hidden, chosen, onsets), heads.count_scores(states, Source(*there)))
-    assert known.harmony.shape == (len(halves), len(HARMONY_LAGS), 12)
+    assert known.harmony.shape == (len(halves), len(HARMONY_LAGS) + 1, 12)

@@ -60,6 +60,7 @@ def lively(seed: int, config: ModelConfig = TINY, scale: float = 0.1) -> Fractal
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * max(scale, fan_in**-0.5))
         else:
             parameter.copy_(torch.randn(parameter.shape, generator=generator) * scale)
-    for balance in (model.heads.balance.lags, model.heads.balance.lasting):
-        balance.copy_(torch.randn(balance.shape, generator=generator) * scale)
+    balance = model.heads.balance
+    for weights in (balance.lags, balance.lasting, balance.foreign):
+        weights.copy_(torch.randn(weights.shape, generator=generator) * scale)
     return model
