@@ -16,6 +16,11 @@ GENERATORS = ("mar", "ar")
 DURATIONS = (*range(1, 17), 20, 24, 28, 32, 40, 48, 64)
 VELOCITY_BINS = 32
 PLAN_BINS = 48
+FREQUENCIES = (1.0, 2.0, 4.0, 8.0, 16.0)
+"""Half turns over its range at which a value of the plan is told."""
+SKETCH_WIDTH = 0.1  # of a value's range: what lies farther from the sketch is doubted as far as that is trusted
+RETURNS = (1, 2, 4, 8, 16, 32, -1, -2, -4, -8, -16, -32)
+"""How many bars before a row another stands that it may repeat; a later one where that is known first."""
 CHROMA_LEVELS = 4
 MAX_HALF_ONSETS = 32
 ECHO_LAGS = (1, 2, 4, 8, 16, 32)

@@ -10,14 +10,10 @@ import numpy.typing as npt
 import torch.nn.functional as F
 
 from fractal_live.model.compiled import NONE, Array, Places, compiled, gelu, lines
-from fractal_live.model.config import PLAN_BINS
+from fractal_live.model.config import FREQUENCIES, PLAN_BINS, RETURNS, SKETCH_WIDTH
 from fractal_live.model.lean import LeanTrunk, Lines, array
 from fractal_live.music.plan import COLUMN
 
-FREQUENCIES = (1.0, 2.0, 4.0, 8.0, 16.0)
-SKETCH_WIDTH = 0.1
-RETURNS = (1, 2, 4, 8, 16, 32, -1, -2, -4, -8, -16, -32)
-"""How many bars before a row another stands that it may repeat; a later one where that is known first."""
 RETURN_LAGS = np.array(RETURNS)
 ANGLES = (math.pi * np.array(FREQUENCIES)).astype(np.float32)
 BINS = np.arange(PLAN_BINS, dtype=np.float32) / np.float32(PLAN_BINS - 1)

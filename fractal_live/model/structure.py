@@ -6,17 +6,18 @@ rows and from the latent.
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from fractal_live.model.config import PLAN_BINS, ModelConfig
+from fractal_live.model.config import FREQUENCIES, PLAN_BINS, RETURNS, SKETCH_WIDTH, ModelConfig
 from fractal_live.model.latent import LatentGate
 from fractal_live.model.layers import PLAN_COLUMNS, Trunk
 from fractal_live.model.lean import array, is_lean, is_packed
-from fractal_live.model.lean_structure import ANGLES, FREQUENCIES, RETURNS, SKETCH_WIDTH, LeanStructure
+from fractal_live.model.lean_structure import LeanStructure
 from fractal_live.music.plan import COLUMN
 
 ALIKE, UNLIKE = 3, 2  # so many attributes of two rows that agree or differ are told apart, more are as many
@@ -200,7 +201,7 @@ def _rows_before(bins: Tensor, lag: int) -> Tensor:
 
 def _features(values: Tensor) -> Tensor:
     """Cells (..., 6) in 0..1 as numbers of several scales: (..., 6, 11)."""
-    angles = values[..., None] * values.new_tensor(ANGLES)
+    angles = values[..., None] * (math.pi * values.new_tensor(FREQUENCIES))
     return torch.cat([values[..., None], angles.sin(), angles.cos()], dim=-1)
 
 

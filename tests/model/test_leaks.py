@@ -16,14 +16,14 @@ from torch import Tensor
 
 from fractal_live.model.balance import earlier_harmony
 from fractal_live.model.batch import Batch
-from fractal_live.model.config import HALF_STEPS, ModelConfig
+from fractal_live.model.config import HALF_STEPS, RETURNS, ModelConfig
 from fractal_live.model.echo import allowed_echoes, can_source, echo_before, run_before, source_of
 from fractal_live.model.fractal import Fractal, Levels
 from fractal_live.model.grid import IntArray
 from fractal_live.model.order import band_of, scan
 from fractal_live.model.phrase import Source
 from fractal_live.model.pitch import ChordTokens, Leaf, PitchRange, Recall
-from fractal_live.model.structure import RETURNS, Wish
+from fractal_live.model.structure import Wish
 from fractal_live.train.dataset import collate
 from tests.model.material import ORDERS, batch_of, random_song, sample_of, with_note
 from tests.model.tiny import CONFIGS, TINY, lively

@@ -8,9 +8,9 @@ import numpy as np
 import pytest
 import torch
 
+from fractal_live.model.config import RETURNS
 from fractal_live.model.echo import MOST_RUN, NO_ECHO, echo_before, run_before, source_of
 from fractal_live.model.pitch import STOP, PitchRange, Recall
-from fractal_live.model.structure import RETURNS
 from fractal_live.train.copies import COPIED, fit_copies, fit_returns
 from fractal_live.train.dataset import Dataset
 from tests.model.material import batch_of, random_song
