@@ -95,7 +95,7 @@ def between(a: Point, b: Point, share: float) -> Point:
     return tuple(x + share * (y - x) for x, y in zip(a, b, strict=True))
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=128)  # a plan's bars, and as many again under another seed
 def wandering(seed: int, bar_index: int) -> Point:
     """An Ornstein-Uhlenbeck process of variance 1 in every dimension, taken once a bar.
 

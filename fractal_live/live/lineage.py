@@ -28,7 +28,8 @@ from fractal_live.music.notes import Bar
 from fractal_live.music.plan import PlanTable
 from fractal_live.music.request import BarReply, BarRequest, InfillReply, InfillRequest
 
-KEPT_ANSWERS = 256
+KEPT_ANSWERS = 256  # of a few bars, some of them made again and again while a fader moves
+BEHIND = 4  # bars; what was made for one so far behind the bar that begins will not begin any more
 KEPT_NUMBERS = 192  # three times what the model looks back
 KEPT_DRESSINGS = 64  # a fader that moves with every video frame, for a second
 SOURCES_TRIED = 16
@@ -77,7 +78,13 @@ class Lineage:
             worn = None if way is None else self._number_of_way(way, entries)
             notes = sounding.notes if way is None else None
         entries.append(packed(Began(number, line_tick, worn, notes, is_fallback)))
+        self._forget(raw.index - BEHIND)
         return entries
+
+    def _forget(self, index: int) -> None:
+        """What was made for bars before this one."""
+        for bar in [bar for bar in self._made if bar.index < index]:
+            del self._made[bar]
 
     def _number_of_way(self, way: tuple[Dress, Outfit], entries: list[bytes]) -> int:
         if way not in self._worn:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from fractal_live.live.dressing import Dress, Outfit, Split, dressed
-from fractal_live.live.lineage import Lineage
+from fractal_live.live.lineage import BEHIND, Lineage
 from fractal_live.live.loop import Loop
 from fractal_live.live.provenance import Opening, packed, unpacked
 from fractal_live.live.reenactment import SetNote, reenacted, script_of
@@ -79,3 +79,14 @@ def test_what_nobody_knows_any_more_is_written_note_by_note() -> None:
     entries = lineage.began(bar, bar, 0)
     assert kinds(entries) == ["given", "began"]
     assert [again.notes for again in reenacted(script_of([OPENING, *entries]), Fake())] == [heard(bar, 0)]
+
+
+def test_what_was_made_for_bars_that_are_long_over_is_not_kept() -> None:
+    lineage = Lineage()
+    replies = [answer(BarRequest(index, (), seed=5)) for index in (0, 1, BEHIND + 1)]
+    for reply in replies:
+        lineage.made(BarRequest(reply.bar.index, (), seed=5), reply)
+    over, late, now = (reply.bar for reply in replies)
+    assert kinds(lineage.began(now, now, 0)) == ["made", "began"]
+    assert kinds(lineage.began(late, late, 1920)) == ["made", "began"]
+    assert kinds(lineage.began(over, over, 3840)) == ["given", "began"]
