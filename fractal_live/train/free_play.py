@@ -29,9 +29,9 @@ PLAYS_AFTER = 1000  # steps of training; after fewer there are fewer rounds and 
 STEPS, TIRES = np.array([*[8.0] * len(HARMONY_LAGS), 300.0, 12.0]), 2
 """How far a weight is moved at first for a figure that is off by 1: by trial, about what would put it right at once;
 and the rounds after which it is moved half as far."""
-MOST = np.array([*[np.inf] * len(HARMONY_LAGS), np.inf, 1.0])
-"""Two nats for what goes on would bring as many bars back as songs do; with more than one, what does not return is told
-from songs more easily (docs/experiments.md)."""
+MOST = np.array([*[np.inf] * len(HARMONY_LAGS), 0.0, 1.0])
+"""Strange tones are kept out, never sought. Two nats for what goes on would bring as many bars back as songs do; with
+more than one, what does not return is told from songs more easily (docs/experiments.md)."""
 
 FloatArray = npt.NDArray[np.float64]
 
