@@ -37,6 +37,25 @@ def test_what_several_threads_have_let_go_of_is_given_back() -> None:
     assert float(done.stdout) < 5, "without it they hold some 7 MB"
 
 
+FREE_BLOCKS = """
+import sys
+from fractal_live.memory import settle, tidy
+settle()
+tuples = [tuple(float(place) for place in range(16)) for _ in range(3000)]
+del tuples
+before = sys.getallocatedblocks()
+tidy()
+print(before - sys.getallocatedblocks())
+"""
+
+
+@pytest.mark.skipif(sys.implementation.name != "cpython", reason="the free lists are CPython's")
+def test_what_the_interpreter_keeps_for_later_is_given_back() -> None:
+    done = subprocess.run([sys.executable, "-c", FREE_BLOCKS], capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert int(done.stdout) > 1500, "a list of two thousand free tuples"
+
+
 HOLES_MB = """
 from fractal_live.memory import tidy
 held = lambda: int(open("/proc/self/statm").read().split()[1]) * 4096 / 1e6
