@@ -12,7 +12,7 @@ import numpy.typing as npt
 import torch
 
 from fractal_live.model import checkpoint
-from fractal_live.model.balance import HARMONY_LAGS, KEY_HALVES, RARE
+from fractal_live.model.balance import HARMONY_LAGS, KEY_HALVES, earlier_harmony
 from fractal_live.model.config import CHROMA_CENTRES, HALF_STEPS, chroma_level
 from fractal_live.model.engine import Engine
 from fractal_live.model.fractal import Fractal
@@ -54,7 +54,9 @@ def figures(stretches: list[Stretch]) -> FloatArray:
     returning: list[float] = []
     for stretch in stretches:
         held = np.array(CHROMA_CENTRES)[stretch.chroma]
-        foreign += _foreign_shares(held)
+        strange = earlier_harmony(torch.from_numpy(stretch.chroma), torch.arange(len(held)))[:, -1].numpy()
+        sounds = held.any(axis=1) & (np.arange(len(held)) >= KEY_HALVES // 2)
+        foreign += ((held * strange)[sounds].sum(1) / held[sounds].sum(1)).tolist()
         held /= np.maximum(np.linalg.norm(held, axis=1, keepdims=True), 1e-9)
         for found, lag in zip(alike, HARMONY_LAGS, strict=True):
             found += (held[lag:] * held[:-lag]).sum(1).tolist()
@@ -64,16 +66,6 @@ def figures(stretches: list[Stretch]) -> FloatArray:
         best = best_before(likeness(struck.reshape(len(struck), -1)), 1)
         returning += (best[1:] >= RETURN).tolist()
     return np.array([np.mean(found) if found else np.nan for found in (*alike, foreign, returning)])
-
-
-def _foreign_shares(held: FloatArray) -> list[float]:
-    """Of half bars (H, 12) that hold something, from where the key is known."""
-    shares = []
-    for half in range(KEY_HALVES // 2, len(held)):
-        is_foreign = held[max(0, half - KEY_HALVES) : half].mean(0) < RARE
-        if held[half].any():
-            shares.append(float(held[half, is_foreign].sum() / held[half].sum()))
-    return shares
 
 
 def stretches_of(songs: list[Song], bars: int) -> list[Stretch]:
