@@ -11,7 +11,7 @@ from rich.table import Table
 from fractal_live.bench.figures import shown, spread_of
 from fractal_live.bench.machine import cpu_pressure, growth_mb_per_hour
 from fractal_live.bench.rehearsal import Glimpse
-from fractal_live.bench.witness import Witness
+from fractal_live.bench.witness import SilentBar, Witness
 from fractal_live.live.telemetry import lateness_of
 from fractal_live.ports.pipes import StageHealth
 
@@ -41,8 +41,7 @@ class Account:
         self.errors: Counter[str] = Counter()
         self._lives: list[StageLife] = []
         self._daemon_memory: list[tuple[float, float]] = []
-        self._accidents: Counter[str] = Counter()
-        self._last_accident_s = float("-inf")
+        self._accidents: list[tuple[float, str]] = []  # (seconds, fault)
         self._fallbacks_after_accidents = 0
 
     def glimpsed(self, glimpse: Glimpse, now_s: float) -> None:
@@ -54,13 +53,12 @@ class Account:
         if glimpse.stage_restarts != life.restarts and glimpse.health.sent < life.health.sent:
             life = StageLife(glimpse.stage_restarts, StageHealth(0, 0, 0, 0, 0, 0, 0))
             self._lives.append(life)
-        if now_s - self._last_accident_s < RECOVERY_S:
+        if self._accidents and now_s - self._accidents[-1][0] < RECOVERY_S:
             self._fallbacks_after_accidents += max(glimpse.health.underruns - life.health.underruns, 0)
         life.health = glimpse.health
 
     def had_accident(self, fault: str, now_s: float) -> None:
-        self._accidents[fault] += 1
-        self._last_accident_s = now_s
+        self._accidents.append((now_s, fault))
 
     def weighed(self, at_s: float, daemon_mb: float | None, stage_mb: float | None) -> None:
         if daemon_mb is not None:
@@ -75,8 +73,8 @@ class Account:
         newest = self.newest
         if newest is None:
             return 1
-        of_model = newest.model_restarts - sum(self._accidents[kind] for kind in MODEL_ACCIDENTS)
-        of_stage = newest.stage_restarts - sum(self._accidents[kind] for kind in STAGE_ACCIDENTS)
+        of_model = newest.model_restarts - sum(fault in MODEL_ACCIDENTS for _, fault in self._accidents)
+        of_stage = newest.stage_restarts - sum(fault in STAGE_ACCIDENTS for _, fault in self._accidents)
         return max(of_model, 0) + max(of_stage, 0) + (not self.is_whole)
 
     def figures(self, told: Witness, heard: Witness | None) -> dict[str, Any]:
@@ -102,9 +100,9 @@ class Account:
             "send_ms": spread_of(lateness),
             "rss_growth_mb_per_hour": round(sum(known), 2) if known else None,
             "rss_growth_of": {name: None if mb is None else round(mb, 2) for name, mb in growth.items()},
-            "silent": told.silent[:SILENT_SHOWN],
+            "silent": [self._silence(bar) for bar in told.silent[:SILENT_SHOWN]],
             "bars_that_never_began": len(told.unheard),
-            "accidents": dict(self._accidents),
+            "accidents": dict(Counter(fault for _, fault in self._accidents)),
             "gestures": self.gestures,
             "notes": told.struck,
             "notes_heard": heard.struck if heard is not None else None,
@@ -112,6 +110,18 @@ class Account:
             "errors": dict(self.errors.most_common(ERRORS_SHOWN)),
             "priority": newest.priority if newest is not None else "",
             "pressure": cpu_pressure(),
+        }
+
+    def _silence(self, bar: SilentBar) -> dict[str, Any]:
+        """What was wanted in it, and the last accident before its end."""
+        over_s = bar.over_ns * 1e-9
+        before = [(over_s - at_s, fault) for at_s, fault in self._accidents if at_s < over_s]
+        seconds, fault = before[-1] if before else (None, None)
+        return {
+            "bar": bar.index,
+            "wanted": round(bar.wanted, 2),
+            "accident": fault,
+            "seconds_before_its_end": None if seconds is None else round(seconds, 2),
         }
 
 
@@ -124,7 +134,10 @@ def table(figures: dict[str, Any]) -> Table:
     due = figures["bars_due"]
     led = "" if due is None else f", the leader's: {due:g}"
     result.add_row("bars", f"{figures['bars']}{led}; never begun: {figures['bars_that_never_began']}")
-    result.add_row("silent bars", f"{figures['silent_bars']} {figures['silent'] or ''}")
+    result.add_row("silent bars", str(figures["silent_bars"]))
+    for bar in figures["silent"]:
+        after = "" if bar["accident"] is None else f", {bar['seconds_before_its_end']:g} s after: {bar['accident']}"
+        result.add_row(f"  bar {bar['bar']}", f"{bar['wanted']:g} onsets wanted{after}")
     result.add_row("fallbacks", f"{figures['fallbacks']}, {after} of them soon after an accident")
     result.add_row("accidents", accidents)
     result.add_row("crashes", str(figures["crashes"]))

@@ -6,19 +6,28 @@ Told in order what was heard and when; knows no ports.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 WANTED_ONSETS = 1.0  # a bar planned with fewer may well be silent
 EARLY_NS = 20_000_000  # a note on the bar line may be told a breath before the bar is
 
 
+@dataclass(frozen=True, slots=True)
+class SilentBar:
+    """A bar in which no note began though its plan wanted `wanted` of them, and when it was over."""
+
+    index: int
+    wanted: float
+    over_ns: int
+
+
 class Witness:
-    """`bars` are over (skipped ones too), `silent` the indices of those whose plan wanted notes and in which none
-    began."""
+    """`bars` are over (skipped ones too), `silent` those of them whose plan wanted notes and in which none began."""
 
     def __init__(self) -> None:
         self.bars = 0
         self.struck = 0
-        self.silent: list[int] = []
+        self.silent: list[SilentBar] = []
         self.unheard: set[int] = set()  # of the bars that are over, those that never began
         self._index: int | None = None
         self._densities: Sequence[float] = ()
@@ -36,10 +45,10 @@ class Witness:
         if index == self._index:
             return
         if self._index is not None:
-            self._over(self._index, 0, self._has_notes)
+            self._over(self._index, 0, self._has_notes, at_ns)
             for ahead in range(1, index - self._index):  # nothing after a jump back
                 self.unheard.add(self._index + ahead)
-                self._over(self._index + ahead, ahead, False)
+                self._over(self._index + ahead, ahead, False, at_ns)
         self._index, self._densities = index, ()
         self._has_notes = at_ns - self._last_on_ns < EARLY_NS
 
@@ -56,8 +65,8 @@ class Witness:
         else:
             self._open.discard((channel, pitch))
 
-    def _over(self, index: int, row: int, has_notes: bool) -> None:
+    def _over(self, index: int, row: int, has_notes: bool, at_ns: int) -> None:
         self.bars += 1
-        is_wanted = row < len(self._densities) and self._densities[row] >= WANTED_ONSETS
-        if is_wanted and not has_notes:
-            self.silent.append(index)
+        wanted = self._densities[row] if row < len(self._densities) else 0.0
+        if wanted >= WANTED_ONSETS and not has_notes:
+            self.silent.append(SilentBar(index, wanted, at_ns))

@@ -6,7 +6,7 @@ from fractal_live.bench.account import Account
 from fractal_live.bench.faults import FAULTS, schedule
 from fractal_live.bench.performer import Performer
 from fractal_live.bench.rehearsal import Glimpse
-from fractal_live.bench.witness import Witness
+from fractal_live.bench.witness import SilentBar, Witness
 from fractal_live.live.controls import Controls
 from fractal_live.live.telemetry import Telemetry
 from fractal_live.ports.pipes import StageHealth
@@ -38,7 +38,7 @@ def test_a_bar_is_silent_if_its_plan_wanted_notes_and_none_began() -> None:
         if has_notes:
             strike(witness, index * 2 * S + S)
     witness.bar_began(4, 8 * S)
-    assert (witness.bars, witness.silent) == (4, [1])
+    assert (witness.bars, witness.silent) == (4, [SilentBar(1, 12.0, 4 * S)])
 
 
 def test_a_note_on_the_bar_line_belongs_to_the_bar_that_is_told_a_breath_later() -> None:
@@ -59,7 +59,9 @@ def test_bars_that_never_began_are_silent_bars_and_a_bar_told_twice_is_one() -> 
     strike(witness, S)
     witness.bar_began(0, S)
     witness.bar_began(4, 8 * S)
-    assert (witness.bars, witness.silent, witness.unheard) == (4, [1, 3], {1, 2, 3})
+    assert witness.bars == 4
+    assert witness.silent == [SilentBar(1, 12.0, 8 * S), SilentBar(3, 12.0, 8 * S)]
+    assert witness.unheard == {1, 2, 3}
 
 
 def test_a_jump_back_to_the_top_is_no_gap() -> None:
@@ -98,6 +100,19 @@ def test_the_lives_of_killed_stages_add_up() -> None:
     assert figures["fallbacks_after_accidents"] == 2
     assert figures["send_ms"]["max"] == 0.009
     assert figures["crashes"] == 0
+
+
+def test_a_silent_bar_is_told_with_what_was_wanted_and_the_last_accident_before_its_end() -> None:
+    account, witness = Account(), Witness()
+    for at_s, fault in [(1.0, "model"), (4.5, "stage"), (9.0, "clock")]:
+        account.had_accident(fault, at_s)
+    for index in range(4):
+        witness.bar_began(index, index * 2 * S)
+        witness.planned(WANTED)
+        if index != 2:
+            strike(witness, index * 2 * S + S)
+    silence = {"bar": 2, "wanted": 12.0, "accident": "stage", "seconds_before_its_end": 1.5}
+    assert account.figures(witness, None)["silent"] == [silence]
 
 
 def test_ends_that_nobody_brought_about_are_crashes() -> None:
