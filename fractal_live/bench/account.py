@@ -136,8 +136,8 @@ def table(figures: dict[str, Any]) -> Table:
     result.add_row("bars", f"{figures['bars']}{led}; never begun: {figures['bars_that_never_began']}")
     result.add_row("silent bars", str(figures["silent_bars"]))
     for bar in figures["silent"]:
-        after = "" if bar["accident"] is None else f", {bar['seconds_before_its_end']:g} s after: {bar['accident']}"
-        result.add_row(f"  bar {bar['bar']}", f"{bar['wanted']:g} onsets wanted{after}")
+        cause = "" if bar["accident"] is None else f", {bar['seconds_before_its_end']:g} s after: {bar['accident']}"
+        result.add_row(f"  bar {bar['bar']}", f"{bar['wanted']:g} onsets wanted{cause}")
     result.add_row("fallbacks", f"{figures['fallbacks']}, {after} of them soon after an accident")
     result.add_row("accidents", accidents)
     result.add_row("crashes", str(figures["crashes"]))

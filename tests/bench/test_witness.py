@@ -41,15 +41,26 @@ def test_a_bar_is_silent_if_its_plan_wanted_notes_and_none_began() -> None:
     assert (witness.bars, witness.silent) == (4, [SilentBar(1, 12.0, 4 * S)])
 
 
-def test_a_note_on_the_bar_line_belongs_to_the_bar_that_is_told_a_breath_later() -> None:
+@pytest.mark.parametrize("early_ns", [1000, 23_300_000, 46_500_000])
+def test_a_note_on_the_bar_line_belongs_to_the_bar_that_is_told_a_jack_period_later(early_ns: int) -> None:
     witness = Witness()
     witness.bar_began(0, 0)
     witness.planned(WANTED)
-    strike(witness, 2 * S - 1000)
+    strike(witness, 2 * S - early_ns)
     witness.bar_began(1, 2 * S)
     witness.planned(WANTED)
     witness.bar_began(2, 4 * S)
     assert witness.silent == []
+
+
+def test_the_last_sixteenth_of_a_bar_is_not_taken_for_the_next_one() -> None:
+    witness = Witness()
+    witness.bar_began(0, 0)
+    strike(witness, 1_500_000_000)  # at 150 bpm
+    witness.bar_began(1, 1_600_000_000)
+    witness.planned(WANTED)
+    witness.bar_began(2, 3_200_000_000)
+    assert witness.silent == [SilentBar(1, 12.0, 3_200_000_000)]
 
 
 def test_bars_that_never_began_are_silent_bars_and_a_bar_told_twice_is_one() -> None:
