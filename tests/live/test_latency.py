@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from tests.live.test_player import MS, S, Show, assert_every_on_has_one_off
+from tests.live.player_show import MS, S, Show, assert_every_on_has_one_off
 
 
 def struck(show: Show) -> list[tuple[int, int]]:
