@@ -310,7 +310,7 @@ class Transport:
         spacing = self._follower.ticks_per_clock
         if is_first:
             first_tick = -(-self._resume_tick // spacing) * spacing
-            is_moved = first_tick - self._stopped_tick > TICKS_PER_CLOCK
+            is_moved = abs(first_tick - self._stopped_tick) > TICKS_PER_CLOCK  # back, too: to where its clocks ceased
             self._follower.expect(first_tick)
         elif self._is_taken_up:
             self._follower.expect(round(self._timeline.tick_at(now_ns) / spacing) * spacing)
@@ -329,9 +329,10 @@ class Transport:
     def _halt(self, tick: int) -> Change:
         """Even when stopped already: a second Stop may silence once more."""
         if self.is_rolling:
-            is_short = self._is_led and tick != self.stop_tick
-            self._resume_tick = self._follower.tick + self._follower.ticks_per_clock if is_short else tick
+            # The leader goes on after its last clock; of one that has not been heard yet nobody knows better than we.
+            is_heard = self._is_led and tick != self.stop_tick and not self._is_taken_up
+            self._resume_tick = self._follower.tick + self._follower.ticks_per_clock if is_heard else tick
         self._stopped_tick = tick
         self._bang_end_tick = None
-        self.is_rolling = self.is_armed = False
+        self.is_rolling = self.is_armed = self._is_taken_up = False
         return Change.STOPPED

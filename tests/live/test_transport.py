@@ -70,6 +70,31 @@ def test_continue_resumes_at_the_clock_after_the_last_one_before_stop(clocks: in
     assert leader.position == clocks * 20
 
 
+def test_continue_after_a_stop_while_the_clock_was_lost_says_that_it_goes_back_to_where_the_clocks_ceased() -> None:
+    transport = Transport()
+    leader = Leader(transport)
+    transport.on_start(leader.now_ns)
+    leader.clocks(100)
+    leader.now_ns += 3 * S
+    assert transport.on_stop(leader.now_ns) is Change.STOPPED
+    assert leader.position > 4800
+    transport.on_continue(leader.now_ns)
+    assert transport.on_clock(leader.now_ns) is Change.LOCATED
+    assert leader.position == 2000
+
+
+def test_continue_after_a_stop_before_the_first_clock_of_what_was_taken_up_goes_on_there() -> None:
+    transport = Transport()
+    leader = Leader(transport)
+    assert transport.take_up(30 * 1920 + 7, leader.now_ns) is Change.LOCATED
+    leader.now_ns += CLOCK_NS // 2
+    assert transport.on_stop(leader.now_ns) is Change.STOPPED
+    assert leader.position == 30 * 1920 + 16
+    transport.on_continue(leader.now_ns)
+    assert transport.on_clock(leader.now_ns) is Change.STARTED
+    assert leader.position == 30 * 1920 + 20
+
+
 def test_song_position_is_honoured_when_stopped() -> None:
     transport = Transport()
     leader = Leader(transport)
