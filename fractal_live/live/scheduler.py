@@ -39,15 +39,14 @@ class BegunBar:
 @dataclass(frozen=True, slots=True)
 class _Handed:
     """A message that was handed out, and what it takes to undo it. A note-on has the `end` and `velocity` it was
-    struck with; a note-off the serial of the note it `closed`, and whether that was to end here (else it was closed
-    because its pitch is struck again); a program change the program its channel `had`."""
+    struck with; a note-off the serial of the note it `closed` and the `end` that was to have (later than `tick` if its
+    pitch is struck again here); a program change the program its channel `had`."""
 
     tick: int
     voice: Voice
     end: int = 0
     velocity: int = 0
     closed: int | None = None
-    is_natural: bool = True
     is_program: bool = False
     had: int | None = None
 
@@ -82,7 +81,7 @@ class Scheduler:
         self._from_tick = 0  # notes before it are past; set when the position jumps into a bar
         self._ons: list[tuple[int, Voice, int, int]] = []  # heap of (tick, voice, end tick, velocity)
         self._offs: list[tuple[int, Voice, int]] = []  # heap of (tick, voice, serial)
-        self._sounding: dict[Voice, int] = {}  # serial of its note-on
+        self._sounding: dict[Voice, tuple[int, int]] = {}  # serial of its note-on, its end
         self._serial = 0
         self._channels = set(channels)
         self._channels_used: set[int] = set()
@@ -174,9 +173,8 @@ class Scheduler:
                 del self._sounding[handed.voice]
                 heapq.heappush(self._ons, (handed.tick, handed.voice, handed.end, handed.velocity))
             else:
-                self._sounding[handed.voice] = handed.closed
-                if handed.is_natural:
-                    heapq.heappush(self._offs, (handed.tick, handed.voice, handed.closed))
+                self._sounding[handed.voice] = (handed.closed, handed.end)
+                heapq.heappush(self._offs, (handed.end, handed.voice, handed.closed))  # maybe twice; one counts
 
     def forget_programs(self) -> None:
         """Who listens now may not have heard the program changes: they are sent again at the next line."""
@@ -284,12 +282,12 @@ class Scheduler:
         return list(ons.values())
 
     def _strike(self, ons: list[tuple[Voice, int, int]], tick: int) -> list[bytes]:
-        messages = [self._close(voice, tick, is_natural=False) for voice, _, _ in ons if voice in self._sounding]
+        messages = [self._close(voice, tick) for voice, _, _ in ons if voice in self._sounding]
         for voice, end, velocity in ons:
             pitch, channel = voice
             self._handed.append(_Handed(tick, voice, end, velocity))
             self._serial += 1
-            self._sounding[voice] = self._serial
+            self._sounding[voice] = (self._serial, end)
             self._channels_used.add(channel)
             heapq.heappush(self._offs, (end, voice, self._serial))
             messages.append(bytes((NOTE_ON | channel, pitch, velocity)))
@@ -298,11 +296,11 @@ class Scheduler:
     def _is_open(self, off: tuple[int, Voice, int]) -> bool:
         """Whether this note-off belongs to the note that sounds now, not to one closed early."""
         _, voice, serial = off
-        return self._sounding.get(voice) == serial
+        return voice in self._sounding and self._sounding[voice][0] == serial
 
-    def _close(self, voice: Voice, tick: int, is_natural: bool = True) -> bytes:
-        closed = self._sounding.pop(voice)
-        self._handed.append(_Handed(tick, voice, closed=closed, is_natural=is_natural))
+    def _close(self, voice: Voice, tick: int) -> bytes:
+        closed, end = self._sounding.pop(voice)
+        self._handed.append(_Handed(tick, voice, end=end, closed=closed))
         return _note_off(voice)
 
     def _close_all(self) -> list[bytes]:

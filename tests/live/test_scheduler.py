@@ -263,6 +263,40 @@ def test_every_note_on_has_exactly_one_later_note_off_in_any_performance(seed: i
     assert any(message[0] & 0xF0 == 0x90 for message in messages)
 
 
+def test_a_note_that_was_closed_early_by_what_is_taken_back_still_ends_at_its_end() -> None:
+    scheduler = Scheduler(late_limit_ticks=480)
+    scheduler.offer(bar_of(0, (0, 60, 485), (480, 60, 1000)), 1, EMPTY)
+    assert scheduler.due(0) == [on(0, 60)]
+    scheduler.left(1)
+    assert scheduler.due(480) == [off(480, 60), on(480, 60)]
+    assert scheduler.next_tick() == 1480  # and what ended at 485 is no more looked for
+    scheduler.take_back(2)
+    assert scheduler.due(1900) == [off(485, 60)], "a beat later its second note is left out"
+
+
+@pytest.mark.parametrize("seed", range(60))
+def test_whatever_is_taken_back_every_note_on_has_one_note_off(seed: int) -> None:
+    """Of what is handed out some leaves, the rest is taken back; stalls, too."""
+    rng = random.Random(seed)
+    scheduler, tick, sent = Scheduler(), 0, list[bytes]()
+    for index in range(12):
+        scheduler.offer(random_bar(index, rng), 1, EMPTY)
+    while tick < 11 * 1920:
+        tick += rng.choice([1, 20, 119, 480, 1500])
+        due = [message for _, message in scheduler.due(tick)]
+        count = rng.randrange(len(due) + 1) if rng.random() < 0.5 else len(due)
+        scheduler.left(count)
+        scheduler.take_back(len(due) - count)
+        sent += due[:count]
+    for _ in range(50):  # what began ends by itself
+        tick += 120
+        due = [message for _, message in scheduler.due(tick)]
+        scheduler.left(len(due))
+        sent += due
+    assert_every_on_has_one_off(sent)
+    assert any(message[0] & 0xF0 == 0x90 for message in sent)
+
+
 @pytest.mark.parametrize("seed", range(30))
 def test_how_often_it_is_asked_does_not_change_what_it_plays(seed: int) -> None:
     def played(pieces: random.Random) -> list[Due]:
