@@ -150,12 +150,12 @@ class Stage:
             self._ends.send(pipes.Fault(f"the stage failed: {trouble!r}"))
             raise
         finally:
-            self._keeper.close()
             if self._ports.is_lost:  # nothing can be closed: the daemon knows what sounds, and the next stage is told
                 self._ends.close()  # first: RtMidi takes a second, all of ours with it, to leave a dead server
             else:
                 self._player.silence()
                 self._tell_played()
+            self._keeper.close()  # after the notes: its thread may be busy with a port
             if self._listening is not None:
                 self._listening.close()
             self._ports.close()

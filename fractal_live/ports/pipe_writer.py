@@ -52,5 +52,5 @@ class PipeWriter:
                     self._connection.send(self._outgoing.popleft())
                 if self._is_closing:
                     return
-        except (OSError, ValueError):
+        except (OSError, ValueError, TypeError, IndexError):  # the last two: closed or abandoned in the middle of it
             self._on_broken()
