@@ -21,7 +21,7 @@ AsJson = Annotated[bool, typer.Option("--json", help="The figures as one JSON li
 Checkpoint = Annotated[str, typer.Option(help="A shipped name or a .safetensors file.")]
 Device = Annotated[str, typer.Option(help="auto, cpu or cuda.")]
 Threads = Annotated[int, typer.Option(min=1, max=64, help="Processor threads for the model.")]
-MidiApi = Annotated[str, typer.Option(help="auto, alsa, jack, core, winmm or none.")]
+MidiApi = Annotated[str, typer.Option(help="auto, alsa, jack-native, jack, core, winmm or none.")]
 Seed = Annotated[int, typer.Option(min=0, max=HIGHEST_SEED)]
 
 
@@ -72,8 +72,12 @@ def clock(
 def soak(
     minutes: Annotated[float, typer.Option(min=0.05)] = 5.0,
     faults: Annotated[
-        str, typer.Option(help="Of: model and stage (killed), hang (the model), clock (a gap); or none.")
-    ] = "model,stage,clock",
+        str,
+        typer.Option(
+            help="Of: model and stage (killed), hang (the model), clock (a gap), port (where the music goes vanishes "
+            "and comes back); or none."
+        ),
+    ] = "model,stage,hang,clock,port",
     fault_every: Annotated[float, typer.Option(min=1, help="Seconds between two of them.")] = 60.0,
     sync: Annotated[str, typer.Option(help="midi (a leader of its own), internal, or auto.")] = "auto",
     tempo: Annotated[float, typer.Option(min=20, max=400, help="At the start, in bpm.")] = 120.0,

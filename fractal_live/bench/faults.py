@@ -8,9 +8,7 @@ import signal
 from fractal_live.bench.machine import parent_of
 from fractal_live.bench.rehearsal import Glimpse
 
-FAULTS = ("model", "stage", "hang", "clock")
-DEFAULT_FAULTS = ("model", "stage", "clock")
-FAULTS_HELP = "model and stage are killed, hang stops the model, clock is a gap in the leader's clocks"
+FAULTS = ("model", "stage", "hang", "clock", "port")
 
 
 def schedule(faults: tuple[str, ...], seconds: float, every_s: float) -> list[tuple[float, str]]:

@@ -3,29 +3,32 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Sequence
 
 from fractal_live.live.controls import CONTROLS, Control
 from fractal_live.live.dressing import MOST_SPLITS
 from fractal_live.music.request import LATENT_DIMS
 
-Message = tuple[str, tuple[float, ...]]
+Message = tuple[str, tuple[float | str, ...]]
 ACTIONS = ("/fractal/generate", "/fractal/reroll")
-ACTION_SHARE = 0.05
+ACTION_SHARE, PATCH_SHARE = 0.05, 0.02
 RELEASE_SHARE = 0.3
+UNTOUCHED = ("chord", "split_mute", "split_solo")  # the last two silence on purpose
 LOWEST_DENSITY = 4.0  # less may be heard as silence, which is counted as a failure
 TEMPOS_BPM = (60.0, 150.0)
-TEMPO = "/fractal/transport/tempo"
+TEMPO, PATCH = "/fractal/transport/tempo", "/fractal/patch"
 
 
 class Performer:
-    """The same seed moves the same controls."""
+    """The same seed moves the same controls. `patches` are the names of those it changes to now and then."""
 
-    def __init__(self, seed: int) -> None:
+    def __init__(self, seed: int, patches: Sequence[str] = ()) -> None:
         self._rng = random.Random(seed)
+        self._patches = patches
         self._movable = [
             control
             for control in CONTROLS
-            if control.group != "action" and control.kind != "slots" and control.name != "chord"
+            if control.group != "action" and control.kind != "slots" and control.name not in UNTOUCHED
         ]
 
     def tempo(self) -> float:
@@ -36,6 +39,8 @@ class Performer:
         rng = self._rng
         if rng.random() < ACTION_SHARE:
             return rng.choice(ACTIONS), ()
+        if self._patches and rng.random() < PATCH_SHARE:
+            return PATCH, (rng.choice(self._patches),)
         control = rng.choice(self._movable)
         if control.group in ("plan", "harmony") and rng.random() < RELEASE_SHARE:
             return control.address, ()

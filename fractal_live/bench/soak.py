@@ -1,4 +1,4 @@
-"""Plays for as long as one likes, as `run` would, with random controls, tempo moves and accidents, and counts.
+"""Plays for as long as one likes, as `run` would, with random controls, tempo moves, patches and accidents, and counts.
 
 The daemon runs in a process of its own. Here are the performer, the clock leader and the audience: OSC in both
 directions, and an input port that the instrument plays into where there is a MIDI system.
@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import multiprocessing
 import os
 import random
@@ -25,7 +26,7 @@ from fractal_live.bench import rehearsal
 from fractal_live.bench.account import Account
 from fractal_live.bench.clock_leader import Leader
 from fractal_live.bench.companion import BenchError
-from fractal_live.bench.faults import DEFAULT_FAULTS, injure, schedule
+from fractal_live.bench.faults import FAULTS, injure, schedule
 from fractal_live.bench.machine import command_of, resident_mb
 from fractal_live.bench.performer import TEMPO, Performer
 from fractal_live.bench.rehearsal import Glimpse
@@ -38,6 +39,7 @@ from fractal_live.ports.midi_system import PortError
 from fractal_live.ports.osc_in import bound_socket, open_osc_in
 from fractal_live.ports.osc_out import OscOut
 from fractal_live.settings import Machine, Patch, RunSettings
+from fractal_live.shipped_files import shipped_names
 
 READY_S = 150.0
 ROLLING_S = 15.0
@@ -64,7 +66,7 @@ class SoakSettings:
     sync: str = "auto"
     midi_api: str = "auto"
     tempo_bpm: float = 120.0
-    faults: tuple[str, ...] = DEFAULT_FAULTS
+    faults: tuple[str, ...] = FAULTS
     fault_every_s: float = 60.0
     device: str = "auto"
     threads: int = 1
@@ -91,9 +93,10 @@ class _Soak:
         self._clocks_led = 0
         self._tell = tell
         self._folder = folder
-        self._performer = Performer(settings.seed)
+        self._performer = Performer(settings.seed, shipped_names("patches"))
         self._rng = random.Random(settings.seed + 1)
         self._ear: MidiIn | JackMidiIn | None = None
+        self._ear_back_s = math.inf
         self._port = ""
         self._leader: Leader | None = None
 
@@ -131,8 +134,8 @@ class _Soak:
         """An input that the instrument plays into and an output that leads it, where there can be some."""
         settings = self.settings
         try:
-            ear = open_input("fractal-soak", lambda: None, settings.midi_api)
-            stack.callback(ear.close)
+            ear = self._new_ear()
+            stack.callback(self._close_ear)
             self._ear, self._port = ear, ear.name
             if ear.name and settings.sync != "internal":
                 output = open_output("fractal-soak-clock", settings.midi_api)
@@ -143,6 +146,14 @@ class _Soak:
             raise BenchError(str(trouble)) from trouble
         if settings.sync == "midi" and self._leader is None:
             raise BenchError("no MIDI system answers, so there is no clock to follow; use --sync internal")
+
+    def _new_ear(self) -> MidiIn | JackMidiIn:
+        return open_input("fractal-soak", lambda: None, self.settings.midi_api)
+
+    def _close_ear(self) -> None:
+        if self._ear is not None:
+            self._ear.close()
+            self._ear = None
 
     def _run_settings(self, osc_port: int, audience_port: int) -> RunSettings:
         settings = self.settings
@@ -216,6 +227,8 @@ class _Soak:
         """What has to be done all the time."""
         if self._leader is not None:
             self._leader.go_on(time.monotonic_ns())
+        if time.monotonic() >= self._ear_back_s:
+            self._ear, self._ear_back_s = self._new_ear(), math.inf
         self._listen_at_the_port()
 
     def _listen_at_the_port(self) -> None:
@@ -230,6 +243,12 @@ class _Soak:
             if self._leader is None:
                 return
             self._leader.fall_silent(self._rng.uniform(*GAPS_S))
+        elif fault == "port":
+            if not self._port or self._ear is None:
+                return
+            self._listen_at_the_port()
+            self._close_ear()
+            self._ear_back_s = time.monotonic() + self._rng.uniform(*GAPS_S)
         elif self.account.newest is None or not injure(fault, self.account.newest, process.pid or 0):
             return
         self.account.had_accident(fault, time.monotonic())
