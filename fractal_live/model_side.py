@@ -76,6 +76,8 @@ class ModelSide:
             self._stage.offer(offers)
         elif isinstance(message, ModelFault):
             planner.request_failed()
+            if message.begins_anew:  # what takes as long as a start is not taken for hanging
+                live.status.model = None
             self._rests_until_s = now_s + MODEL_REST_S
             live.reporter.trouble(message.text, is_fatal=not self.keeper.was_ready)
         live.wakes.set()

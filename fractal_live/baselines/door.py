@@ -70,9 +70,10 @@ def main(connection: Connection) -> None:
                 if setup.device == "cpu":
                     raise
                 # Another program has taken the GPU's memory; the CPU has its own.
+                text = f"the GPU is out of memory, going on on the CPU: {error}"
+                daemon.send(ModelFault(text, request.version, begins_anew=True))
                 setup = replace(setup, device="cpu")
                 engine = _warm(setup, daemon)
-                daemon.send(ModelFault(f"the GPU is out of memory, going on on the CPU: {error}", request.version))
             except Exception as error:
                 # Whatever one request does to the model, the next one is answered.
                 what = f"bar {request.index}" if isinstance(request, BarRequest) else "the gap in the loop"

@@ -169,7 +169,9 @@ class ModelReady:
 
 @dataclass(frozen=True, slots=True)
 class ModelFault:
-    """From the model process: this request could not be answered (`version`, -1 for none)."""
+    """From the model process: this request could not be answered (`version`, -1 for none). `begins_anew`: nor can the
+    next ones until it says ModelReady again."""
 
     text: str
     version: int = -1
+    begins_anew: bool = False

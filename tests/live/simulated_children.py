@@ -13,7 +13,8 @@ from tests.live.simulated_port import MS, SECOND
 if TYPE_CHECKING:
     from tests.live.simulation import Evening
 
-MODEL_START_NS, SPARE_START_NS = 4 * SECOND, SECOND // 2
+MODEL_START_NS, SPARE_START_NS, CPU_START_NS = 4 * SECOND, SECOND // 2, 20 * SECOND
+FULL = "the GPU is out of memory, going on on the CPU"
 
 
 @dataclass
@@ -79,8 +80,9 @@ class SimulatedChild:
 
 
 class SimulatedModel(SimulatedChild):
-    """Answers after what `evening.model` says: nanoseconds, or "fault", "never" or "die"; a bar that a newer request
-    overtakes is given up. One that was begun without its setup has it easier then."""
+    """Answers after what `evening.model` says: nanoseconds, or "fault", "full" (the GPU: it loads itself for the CPU),
+    "never" or "die"; a bar that a newer request overtakes is given up. One that was begun without its setup has it
+    easier then."""
 
     def __init__(self, evening: Evening, setup: ModelSetup | None, *calls: Any) -> None:
         super().__init__(evening, *calls, True)
@@ -108,6 +110,9 @@ class SimulatedModel(SimulatedChild):
             self.die()
         elif how == "fault":
             self.evening.later(30 * MS, self._say, ModelFault(f"bar {message.index} failed", message.version))
+        elif how == "full":
+            self.evening.later(30 * MS, self._say, ModelFault(FULL, message.version, begins_anew=True))
+            self.evening.later(CPU_START_NS, self._say, ModelReady("simulated", "cpu of last resort", 1, 50 * MS))
         elif isinstance(how, int):
             self.evening.later(withdraws_ns + how, self._answer, message, how)
 
@@ -116,6 +121,6 @@ class SimulatedModel(SimulatedChild):
             self._under_way = None
             self._say(answer(request, took_ns))
 
-    def _say(self, message: BarReply | ModelFault) -> None:
+    def _say(self, message: BarReply | ModelFault | ModelReady) -> None:
         if not self.is_gone:
             self.tell(message)

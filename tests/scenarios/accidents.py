@@ -31,7 +31,6 @@ ACCIDENTS = {
     "asleep-a-minute": "machine asleep for a minute",
 }
 ELSEWHERE = {
-    "gpu-out-of-memory": ("baselines/test_model_process.py", "test_a_full_gpu_is_left_for_the_cpu_and_said"),
     "port-lost": (
         "scenarios/test_ports_lost.py",
         "test_port_1_a_named_port_that_vanishes_and_returns_is_played_again",
