@@ -26,7 +26,9 @@ class Announcer:
         live = self._set
         counts = live.osc_in.counts if live.osc_in is not None else OscCounts()
         status, lead_bars = live.status, live.planner.lead_bars
-        feedback.tell_state(live.osc_out, status.transport, status.health, lead_bars, counts, to)
+        feedback.tell_state(
+            live.osc_out, status.transport, status.underruns, status.health.lateness_p99_ns, lead_bars, counts, to
+        )
 
     def heartbeat(self, elapsed_s: float) -> None:
         """Once a second of the time that this run has taken."""

@@ -16,7 +16,7 @@ from fractal_live.music.notes import Bar, Note
 from fractal_live.music.plan import ATTRIBUTES, PlanTable
 from fractal_live.ports.osc_in import OscCounts
 from fractal_live.ports.osc_out import OscOut, Peer
-from fractal_live.ports.pipes import Sounded, StageHealth, TransportState
+from fractal_live.ports.pipes import Sounded, TransportState
 
 NOTE_OFF, NOTE_ON = 0x80, 0x90
 NOT_IMAGINED = -1.0
@@ -152,7 +152,8 @@ def tell_chroma(osc_out: OscOut, bar: Bar, half: int, to: Receivers = None) -> N
 def tell_state(
     osc_out: OscOut,
     transport: TransportState,
-    health: StageHealth,
+    underruns: int,
+    lateness_p99_ns: int,
     lead_bars: int,
     counts: OscCounts,
     to: Receivers = None,
@@ -162,8 +163,8 @@ def tell_state(
     osc_out.send("/fractal/out/state/osc_messages", counts.messages, to=to)
     osc_out.send("/fractal/out/state/osc_refused", sum(counts.refused.values()), to=to)
     osc_out.send("/fractal/out/state/lead", lead_bars, to=to)
-    osc_out.send("/fractal/out/state/underruns", health.underruns, to=to)
-    osc_out.send("/fractal/out/state/lateness_ms", health.lateness_p99_ns / 1e6, to=to)
+    osc_out.send("/fractal/out/state/underruns", underruns, to=to)
+    osc_out.send("/fractal/out/state/lateness_ms", lateness_p99_ns / 1e6, to=to)
     osc_out.send("/fractal/out/state/tempo", transport.tempo_bpm, to=to)
 
 

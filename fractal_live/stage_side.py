@@ -9,6 +9,7 @@ from fractal_live.live.planned import Offer
 from fractal_live.live.planner import MARGIN_NS
 from fractal_live.live_set import LiveSet
 from fractal_live.ports import pipes
+from fractal_live.ports.priority import refusal
 
 STAGE_ENTRY = "fractal_live.stage"
 STAGE_START_S = 20.0
@@ -27,6 +28,7 @@ class StageSide:
         self._set = live_set
         self._taken_up: pipes.TransportState | None = None  # where a stage was that died while it rolled
         self._sounding: set[tuple[int, int]] = set()  # (channel, pitch)
+        self._is_first = True
 
     def ready(self, message: pipes.StageReady) -> None:
         """It plays, and has no bars yet."""
@@ -37,8 +39,10 @@ class StageSide:
         self.keeper.began()
         self._sounding.clear()
         live.planner.margin_ns = MARGIN_NS + message.ahead_ns // 2
-        if message.advice:
-            live.reporter.tell(message.advice)
+        refused = refusal(message.priority) if self._is_first else ""
+        for advice in filter(None, (message.advice, refused)):
+            live.reporter.tell(advice)
+        self._is_first = False
         self.offer(live.planner.offers_to_restarted())
         if self._taken_up is not None:  # only now: a bar that it had not yet would be given up for its fallback
             self._taken_up = None
@@ -101,6 +105,7 @@ class StageSide:
     def _lost(self, text: str) -> None:
         status = self._set.status
         status.stage = None
+        status.stage_ended()
         if status.transport.is_rolling:
             self._taken_up = status.transport  # the next one goes on from where this one would be
         self._set.reporter.tell(text)

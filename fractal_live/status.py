@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 from fractal_live.dashboard import DashboardState
 from fractal_live.live.controls import Controls
@@ -21,9 +21,9 @@ BARS_SHOWN = 4
 
 @dataclass(slots=True)
 class Status:
-    """The newest word of each. `stage` and `model` are None until that process is ready; `errors` has the newest
-    last; `title` is the patch's; `peers` are the others in the Link session; `is_ready`: the first bars wait at the
-    port."""
+    """The newest word of each. `stage` and `model` are None until that process is ready; `health` is of the stage that
+    plays, `underruns` of all that played in this set; `errors` has the newest last; `title` is the patch's; `peers` are
+    the others in the Link session; `is_ready`: the first bars wait at the port."""
 
     transport: TransportState
     health: StageHealth = field(default_factory=lambda: StageHealth(0, 0, 0, 0, 0, 0, 0))
@@ -34,6 +34,17 @@ class Status:
     peers: int = 0
     title: str = ""
     is_ready: bool = False
+    _underruns_of_ended: int = 0
+
+    def stage_ended(self) -> None:
+        """The next one counts from nothing."""
+        self._underruns_of_ended += self.health.underruns
+        self.health = replace(self.health, underruns=0)
+
+    @property
+    def underruns(self) -> int:
+        """Bars that were late, since the set began."""
+        return self._underruns_of_ended + self.health.underruns
 
     def ns_to_next_bar(self, meter: Meter, now_ns: int) -> int | None:
         """The time left to the next bar line; None while nothing rolls."""
@@ -79,7 +90,7 @@ class Status:
             lateness_p50_ns=health.lateness_p50_ns,
             lateness_p99_ns=health.lateness_p99_ns,
             lateness_max_ns=health.lateness_max_ns,
-            underruns=health.underruns,
+            underruns=self.underruns,
             xruns=health.xruns,
             is_spared=planner.is_spared,
             sounding=health.sounding,

@@ -12,7 +12,7 @@ from fractal_live.music.notes import Bar, Note
 from fractal_live.music.plan import unknown_plan
 from fractal_live.ports.osc_in import OscCounts
 from fractal_live.ports.osc_out import OscOut
-from fractal_live.ports.pipes import Sounded, StageHealth, TransportState
+from fractal_live.ports.pipes import Sounded, TransportState
 
 FOUR, SEVEN = Meter(4, 4), Meter(7, 8)
 LATENT = tuple(k / 16 for k in range(16))
@@ -161,7 +161,7 @@ def test_an_asker_is_told_patch_device_controls_bar_and_plan(ear: Ear) -> None:
 
 def test_the_state_is_one_value_each(ear: Ear) -> None:
     counts = OscCounts(5, 40, Counter(types=2, size=1))
-    tell_state(ear, TransportState(True, 0, 96.0, True, 0), StageHealth(0, 1_500_000, 0, 2, 0, 0, 0), 3, counts)
+    tell_state(ear, TransportState(True, 0, 96.0, True, 0), 2, 1_500_000, 3, counts)
     assert ear.told[:3] == [("state/osc_datagrams", 5), ("state/osc_messages", 40), ("state/osc_refused", 3)]
     assert ear.told[3:] == [
         ("state/lead", 3),

@@ -45,6 +45,7 @@ class Account:
         self._fallbacks_after_accidents = 0
 
     def glimpsed(self, glimpse: Glimpse, now_s: float) -> None:
+        underruns = self.newest.underruns if self.newest is not None else 0
         self.newest = glimpse
         if not self._lives:
             self._lives.append(StageLife(glimpse.stage_restarts, StageHealth(0, 0, 0, 0, 0, 0, 0)))
@@ -54,7 +55,7 @@ class Account:
             life = StageLife(glimpse.stage_restarts, StageHealth(0, 0, 0, 0, 0, 0, 0))
             self._lives.append(life)
         if self._accidents and now_s - self._accidents[-1][0] < RECOVERY_S:
-            self._fallbacks_after_accidents += max(glimpse.health.underruns - life.health.underruns, 0)
+            self._fallbacks_after_accidents += glimpse.underruns - underruns
         life.health = glimpse.health
 
     def had_accident(self, fault: str, now_s: float) -> None:
@@ -93,7 +94,7 @@ class Account:
         return {
             "bars": told.bars,
             "silent_bars": len(told.silent),
-            "fallbacks": sum(one.underruns for one in healths),
+            "fallbacks": newest.underruns if newest is not None else 0,
             "fallbacks_after_accidents": self._fallbacks_after_accidents,
             "open_notes": (heard or told).open_notes,
             "crashes": self.crashes,

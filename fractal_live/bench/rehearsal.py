@@ -36,6 +36,7 @@ class Glimpse:
     priority: str
     output_port: str
     errors: tuple[str, ...]
+    underruns: int = 0  # of all the set's stages
 
 
 def main(connection: Connection) -> None:
@@ -91,6 +92,7 @@ def _glimpse(daemon: Daemon) -> Glimpse:
         priority=status.stage.priority if status.stage is not None else "",
         output_port=status.stage.output_port if status.stage is not None else "",
         errors=tuple(status.errors),
+        underruns=status.underruns,
     )
 
 

@@ -10,6 +10,7 @@ import os
 REALTIME = "realtime"
 FIFO_PRIORITY = 50
 NICENESS = -11
+REFUSED = "real-time priority was refused ({} instead): a busy machine may make notes late; see Linux in the README"
 
 
 def ask_for_priority() -> str:
@@ -27,3 +28,8 @@ def ask_for_priority() -> str:
         except OSError:
             pass
     return "normal"
+
+
+def refusal(granted: str) -> str:
+    """What to tell the performer of what was granted; nothing where it is the best that this system has."""
+    return "" if granted == REALTIME or not hasattr(os, "sched_setscheduler") else REFUSED.format(granted)

@@ -4,7 +4,7 @@ import pytest
 
 from fractal_live.bench.account import Account
 from fractal_live.bench.faults import FAULTS, schedule
-from fractal_live.bench.performer import Performer
+from fractal_live.bench.performer import PATCH, Performer
 from fractal_live.bench.rehearsal import Glimpse
 from fractal_live.bench.witness import SilentBar, Witness
 from fractal_live.live.controls import Controls
@@ -20,14 +20,14 @@ def strike(witness: Witness, at_ns: int, pitch: int = 60) -> None:
     witness.note(0, pitch, False, at_ns + 1)
 
 
-def health(sent: int, underruns: int = 0, late_ns: int = 0) -> StageHealth:
+def health(sent: int, late_ns: int = 0) -> StageHealth:
     telemetry = Telemetry()
     telemetry.sent(0, late_ns, sent)
-    return StageHealth(0, 0, 0, underruns, 0, sent, 0, tuple(telemetry.bins), telemetry.worst_ns)
+    return StageHealth(0, 0, 0, 0, 0, sent, 0, tuple(telemetry.bins), telemetry.worst_ns)
 
 
-def glimpse(health: StageHealth, stage_restarts: int = 0, model_restarts: int = 0) -> Glimpse:
-    return Glimpse(True, True, 2, 3, model_restarts, stage_restarts, health, "normal", "port", ())
+def glimpse(health: StageHealth, stage_restarts: int = 0, model_restarts: int = 0, underruns: int = 0) -> Glimpse:
+    return Glimpse(True, True, 2, 3, model_restarts, stage_restarts, health, "normal", "port", (), underruns)
 
 
 def test_a_bar_is_silent_if_its_plan_wanted_notes_and_none_began() -> None:
@@ -98,13 +98,13 @@ def test_a_note_is_open_until_its_own_note_off() -> None:
 
 def test_the_lives_of_killed_stages_add_up() -> None:
     account = Account()
-    account.glimpsed(glimpse(health(100, 0, 1000)), 0.0)
-    account.glimpsed(glimpse(health(500, 1, 9000)), 10.0)
+    account.glimpsed(glimpse(health(100, 1000)), 0.0)
+    account.glimpsed(glimpse(health(500, 9000), underruns=1), 10.0)
     account.had_accident("stage", 20.0)
-    account.glimpsed(glimpse(health(520, 1, 9000), 1), 20.5)  # the dead one's last word comes after its end
-    account.glimpsed(glimpse(health(0), 1), 21.0)
-    account.glimpsed(glimpse(health(40, 2, 5000), 1), 22.0)
-    account.glimpsed(glimpse(health(90, 3, 5000), 1), 60.0)
+    account.glimpsed(glimpse(health(520, 9000), 1, underruns=1), 20.5)  # the dead one's last word comes after its end
+    account.glimpsed(glimpse(health(0), 1, underruns=1), 21.0)
+    account.glimpsed(glimpse(health(40, 5000), 1, underruns=3), 22.0)
+    account.glimpsed(glimpse(health(90, 5000), 1, underruns=4), 60.0)
     figures = account.figures(Witness(), None)
     assert figures["sent"] == 610
     assert figures["fallbacks"] == 4
@@ -151,19 +151,31 @@ def test_memory_is_weighed_in_the_stage_that_lived_longest() -> None:
 
 
 def test_accidents_are_spread_over_the_set_and_each_kind_happens() -> None:
-    assert schedule(FAULTS, 10.0, 60.0) == [(2.0, "model"), (4.0, "stage"), (6.0, "hang"), (8.0, "clock")]
+    assert schedule(FAULTS, 12.0, 60.0) == [
+        (2.0, "model"),
+        (4.0, "stage"),
+        (6.0, "hang"),
+        (8.0, "clock"),
+        (10.0, "port"),
+    ]
     assert [fault for _, fault in schedule(("model", "stage"), 300.0, 60.0)] == ["model", "stage"] * 2 + ["model"]
     assert schedule((), 300.0, 60.0) == []
 
 
 def test_whatever_the_performer_does_the_instrument_understands() -> None:
-    performer, controls = Performer(5), Controls()
+    performer, controls = Performer(5, ("hymn", "swarm")), Controls()
     gestures = [performer.gesture() for _ in range(2000)]
-    outcomes = [controls.apply(address, values, number) for number, (address, values) in enumerate(gestures)]
+    outcomes = [
+        controls.apply(address, values, number)
+        for number, (address, values) in enumerate(gestures)
+        if address != PATCH  # which are checked where they are read
+    ]
     assert [outcome.error for outcome in outcomes if outcome.error] == []
     assert {address for address, _ in gestures} >= {
         "/fractal/plan/density",
         "/fractal/latent/level0",
         "/fractal/generate",
+        PATCH,
     }
-    assert gestures[:50] == [another.gesture() for another in [Performer(5)] for _ in range(50)]
+    assert not {address for address, _ in gestures} & {"/fractal/split/1/mute", "/fractal/split/1/solo"}
+    assert gestures[:50] == [another.gesture() for another in [Performer(5, ("hymn", "swarm"))] for _ in range(50)]

@@ -58,7 +58,7 @@ class SimulatedStage(SimulatedChild):
         if self.is_gone:
             return
         self.is_up = True
-        self.tell(pipes.StageReady("out", "in", "simulated", ahead_ns=self.port.ahead_ns))
+        self.tell(pipes.StageReady("out", "in", self.evening.priority, ahead_ns=self.port.ahead_ns))
         self._tell_regularly()
         self._tell_health()
 

@@ -50,6 +50,7 @@ class Evening:
         self.ear = Ear()
         self.counts: Counter[str] = Counter()
         self.late_ns = 0
+        self.priority = "realtime"  # what the stage is granted
         self.is_waking = False  # it slept: what is missed now is missed
         self.model: Callable[[BarRequest], int | str] = lambda request: 80 * MS
         self.settings = RunSettings(

@@ -23,6 +23,7 @@ import tests.scenarios.test_accidents_on_stage  # noqa: F401  it has the others
 from fractal_live.baselines import door
 from fractal_live.daemon import Daemon
 from fractal_live.music.request import ModelFault, ModelSetup
+from fractal_live.ports import priority
 from fractal_live.settings import Machine, Patch, RunSettings
 from tests.instrument import ROOT
 from tests.live.simulated_leader import Leader
@@ -176,11 +177,43 @@ def test_a_model_slower_than_real_time_is_spared_and_never_silent(tmp_path: Path
         assert 5 < counts["fallbacks"] < 0.8 * counts["bars"], "and the model's bars where they are in time"
         assert iterations[0] == 4 and iterations[-1] == 1, "less is asked of it"
         assert evening.daemon.planner.is_spared
-        underruns = evening.daemon.status.health.underruns
+        underruns = evening.daemon.status.underruns
         assert underruns > 5 and f"underruns {underruns}" in evening.shown()
         evening.model = lambda request: 50 * MS
         evening.seconds(60)
         assert not evening.daemon.planner.is_spared and evening.daemon.planner.lead_bars == 2
+
+
+@accident("gpu-out-of-memory")
+def test_fallbacks_play_while_a_model_without_room_on_the_gpu_loads_itself_for_the_cpu(tmp_path: Path) -> None:
+    with simulated(tmp_path) as evening:
+        evening.osc("plan/density", 8.0)
+        evening.seconds(12)
+        lasts = iter(["full"])
+        evening.model = lambda request: next(lasts, 80 * MS)
+        began_ns = evening.clock.now_ns
+        evening.seconds(15)
+        assert evening.daemon.model.restarts == 0, "that it says nothing meanwhile is no hanging"
+        assert "the GPU is out of memory, going on on the CPU" in evening.shown()
+        evening.seconds(15)
+        assert "cpu of last resort" in evening.shown()
+        underruns = evening.daemon.status.underruns
+        assert 5 <= underruns == evening.counts["fallbacks"] and f"underruns {underruns}" in evening.shown()
+        evening.seconds(20)
+        assert evening.daemon.status.underruns == underruns, "its own bars play again"
+        assert evening.counts["silent bars"] == 0 and ons(evening, began_ns) > 100
+        assert evening.daemon.model.restarts == 0
+
+
+def test_refused_priority_is_said_once(tmp_path: Path) -> None:
+    with simulated(tmp_path) as evening:
+        evening.priority = "nice -11"
+        evening.seconds(5)
+        assert evening.stage is not None
+        evening.stage.die()
+        evening.seconds(5)
+        told = [error for error in evening.daemon.status.errors if "real-time priority was refused" in error]
+        assert told == [priority.REFUSED.format("nice -11")] and "nice -11 instead" in evening.shown()
 
 
 @accident("asleep-a-minute")
@@ -201,7 +234,7 @@ def test_a_machine_that_slept_for_a_minute_goes_on_at_the_present(tmp_path: Path
         if leader is None:
             assert abs(evening.position - asleep - 72.1 * 960) < 960, "at the present"
             assert evening.player.scheduler.skipped_notes > 100
-        assert evening.daemon.status.health.underruns > 10
+        assert evening.daemon.status.underruns > 10
         assert "playing" in evening.shown()
         evening.osc("transport/stop")
         evening.seconds(1)
