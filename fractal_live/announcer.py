@@ -6,7 +6,6 @@ from collections.abc import Sequence
 
 from fractal_live import feedback
 from fractal_live.live_set import LiveSet
-from fractal_live.ports.osc_in import OscCounts
 from fractal_live.ports.osc_out import Peer
 
 HEARTBEAT_S = 1.0
@@ -24,10 +23,14 @@ class Announcer:
     def state(self, to: Sequence[Peer] | None = None) -> None:
         """How it goes, to these or to every subscriber."""
         live = self._set
-        counts = live.osc_in.counts if live.osc_in is not None else OscCounts()
         status, lead_bars = live.status, live.planner.lead_bars
         feedback.tell_state(
-            live.osc_out, status.transport, status.underruns, status.health.lateness_p99_ns, lead_bars, counts, to
+            live.osc_out,
+            status.transport,
+            status.health.lateness_p99_ns,
+            lead_bars,
+            status.counts(live.controls, live.osc_in),
+            to,
         )
 
     def heartbeat(self, elapsed_s: float) -> None:

@@ -109,7 +109,9 @@ def run(
         recorded = f"recorded {daemon.recording.recorder.notes} notes in {settings.record}"
     else:
         recorded = "nothing played"
-    summary = f"{recorded}; seed {settings.seed}; underruns {daemon.status.underruns}"
+    summary = (
+        f"{recorded}; seed {settings.seed}; underruns {daemon.status.underruns}; restarts {daemon.status.restarts}"
+    )
     err.print(summary, highlight=False, markup=False, soft_wrap=True)
 
 

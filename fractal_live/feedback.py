@@ -14,7 +14,6 @@ from fractal_live.music.harmony import chroma_of_bar
 from fractal_live.music.meter import PPQN, TICKS_PER_STEP, Meter, step_at
 from fractal_live.music.notes import Bar, Note
 from fractal_live.music.plan import ATTRIBUTES, PlanTable
-from fractal_live.ports.osc_in import OscCounts
 from fractal_live.ports.osc_out import OscOut, Peer
 from fractal_live.ports.pipes import Sounded, TransportState
 
@@ -152,18 +151,15 @@ def tell_chroma(osc_out: OscOut, bar: Bar, half: int, to: Receivers = None) -> N
 def tell_state(
     osc_out: OscOut,
     transport: TransportState,
-    underruns: int,
     lateness_p99_ns: int,
     lead_bars: int,
-    counts: OscCounts,
+    counts: Mapping[str, int],
     to: Receivers = None,
 ) -> None:
-    """Health, and how much OSC has come in; meant for about ten times a second."""
-    osc_out.send("/fractal/out/state/osc_datagrams", counts.datagrams, to=to)
-    osc_out.send("/fractal/out/state/osc_messages", counts.messages, to=to)
-    osc_out.send("/fractal/out/state/osc_refused", sum(counts.refused.values()), to=to)
+    """Health, and everything that is counted, by name; meant for about ten times a second."""
+    for name, count in counts.items():
+        osc_out.send(f"/fractal/out/state/{name}", count, to=to)
     osc_out.send("/fractal/out/state/lead", lead_bars, to=to)
-    osc_out.send("/fractal/out/state/underruns", underruns, to=to)
     osc_out.send("/fractal/out/state/lateness_ms", lateness_p99_ns / 1e6, to=to)
     osc_out.send("/fractal/out/state/tempo", transport.tempo_bpm, to=to)
 

@@ -148,7 +148,9 @@ class ModelSide:
     def _lost(self, text: str) -> None:
         """The set goes on without it, with the bars that are ready and then fallbacks; what is missing is asked of
         the next one, which needs to know nothing more."""
-        self._set.status.model = None
+        status = self._set.status
+        status.model = None
+        status.restarts += 1
         self._set.planner.request_failed()
         self._set.reporter.tell(text)
 

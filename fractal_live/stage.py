@@ -246,6 +246,8 @@ class Stage:
                     lateness_bins=tuple(telemetry.bins),
                     lateness_worst_ns=telemetry.worst_ns,
                     xruns=self._ports.output.xruns,
+                    faults=telemetry.counts["faults"],
+                    ignored_song_positions=self._transport.ignored_song_positions,
                 )
             )
             faults = self._ports.output.faults

@@ -106,6 +106,7 @@ class StageSide:
         status = self._set.status
         status.stage = None
         status.stage_ended()
+        status.restarts += 1
         if status.transport.is_rolling:
             self._taken_up = status.transport  # the next one goes on from where this one would be
         self._set.reporter.tell(text)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from dataclasses import dataclass, field, replace
 
 from fractal_live.dashboard import DashboardState
@@ -11,19 +11,20 @@ from fractal_live.live.planner import Planner
 from fractal_live.live.timeline import NS_PER_MINUTE
 from fractal_live.music.meter import PPQN, Meter
 from fractal_live.music.request import ModelReady
-from fractal_live.ports.osc_in import OscIn
+from fractal_live.ports.osc_in import OscCounts, OscIn
 from fractal_live.ports.pipes import StageHealth, StageReady, TransportState
 from fractal_live.settings import RunSettings
 
 ERRORS_KEPT = 4
+COUNTED = ("underruns", "faults", "dropped_clocks", "ignored_song_positions")  # by the stage
 BARS_SHOWN = 4
 
 
 @dataclass(slots=True)
 class Status:
     """The newest word of each. `stage` and `model` are None until that process is ready; `health` is of the stage that
-    plays, `underruns` of all that played in this set; `errors` has the newest last; `title` is the patch's; `peers` are
-    the others in the Link session; `is_ready`: the first bars wait at the port."""
+    plays; `errors` has the newest last; `title` is the patch's; `peers` are the others in the Link session; `is_ready`:
+    the first bars wait at the port; `restarts` of stage and model."""
 
     transport: TransportState
     health: StageHealth = field(default_factory=lambda: StageHealth(0, 0, 0, 0, 0, 0, 0))
@@ -34,17 +35,30 @@ class Status:
     peers: int = 0
     title: str = ""
     is_ready: bool = False
-    _underruns_of_ended: int = 0
+    restarts: int = 0
+    _of_ended: Counter[str] = field(default_factory=Counter)
 
     def stage_ended(self) -> None:
         """The next one counts from nothing."""
-        self._underruns_of_ended += self.health.underruns
-        self.health = replace(self.health, underruns=0)
+        for name in COUNTED:
+            self._of_ended[name] += getattr(self.health, name)
+        self.health = replace(self.health, underruns=0, faults=0, dropped_clocks=0, ignored_song_positions=0)
+
+    def counts(self, controls: Controls, osc_in: OscIn | None) -> dict[str, int]:
+        """What came in, and what went wrong since the set began."""
+        osc = osc_in.counts if osc_in is not None else OscCounts()
+        return {
+            "osc_datagrams": osc.datagrams,
+            "osc_messages": osc.messages,
+            "osc_refused": controls.refused + sum(osc.refused.values()),
+            "restarts": self.restarts,
+            **{name: self._of_ended[name] + getattr(self.health, name) for name in COUNTED},
+        }
 
     @property
     def underruns(self) -> int:
-        """Bars that were late, since the set began."""
-        return self._underruns_of_ended + self.health.underruns
+        """Bars that were late."""
+        return self._of_ended["underruns"] + self.health.underruns
 
     def ns_to_next_bar(self, meter: Meter, now_ns: int) -> int | None:
         """The time left to the next bar line; None while nothing rolls."""
@@ -71,6 +85,7 @@ class Status:
         """Everything the dashboard shows, as it is now."""
         playing = max(0, planner.position)
         transport, health, stage, model = self.transport, self.health, self.stage, self.model
+        counts = self.counts(controls, osc_in)
         return DashboardState(
             title=self.title,
             sync=settings.sync,
@@ -90,12 +105,12 @@ class Status:
             lateness_p50_ns=health.lateness_p50_ns,
             lateness_p99_ns=health.lateness_p99_ns,
             lateness_max_ns=health.lateness_max_ns,
-            underruns=self.underruns,
+            underruns=counts["underruns"],
             xruns=health.xruns,
             is_spared=planner.is_spared,
             sounding=health.sounding,
-            osc_messages=osc_in.counts.messages if osc_in is not None else 0,
-            osc_refused=controls.refused + (sum(osc_in.counts.refused.values()) if osc_in is not None else 0),
+            osc_messages=counts["osc_messages"],
+            osc_refused=counts["osc_refused"],
             osc_last=self.last_osc,
             device=model.device if model is not None else "warming up",
             checkpoint=model.checkpoint_id if model is not None else settings.checkpoint.stem,

@@ -149,7 +149,7 @@ class ControlInput:
 class StageHealth:
     """From the stage, about twice a second. Lateness is sent minus due over the last few seconds; `lateness_bins`
     and `lateness_worst_ns` are of everything since the stage began (`live.telemetry.lateness_of` reads them); `xruns`
-    are the JACK server's, where it tells."""
+    are the JACK server's, where it tells; `faults` what went wrong at the ports."""
 
     lateness_p50_ns: int
     lateness_p99_ns: int
@@ -161,6 +161,8 @@ class StageHealth:
     lateness_bins: tuple[int, ...] = ()
     lateness_worst_ns: int = 0
     xruns: int = 0
+    faults: int = 0
+    ignored_song_positions: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -207,6 +207,7 @@ class SimulatedStage(SimulatedChild):
                     sounding=self.scheduler.sounding,
                     sent=telemetry.counts["sent"],
                     dropped_clocks=self.transport.dropped_clocks,
+                    ignored_song_positions=self.transport.ignored_song_positions,
                 )
             )
             self.evening.later(HEALTH_NS, self._tell_health)
