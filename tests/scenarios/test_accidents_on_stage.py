@@ -27,6 +27,7 @@ from tests.live.simulated_port import MS, SECOND
 from tests.scenarios.accidents import accident
 
 pytestmark = [pytest.mark.ports, pytest.mark.slow, pytest.mark.timeout(240)]
+BAR_S = 4 * 60 / 150
 
 
 class Show:
@@ -166,6 +167,7 @@ def test_ten_thousand_random_datagrams_a_second_delay_nothing(show: Show) -> Non
 
 @accident("osc-horrors")
 def test_bundles_from_hell_neither_hang_nor_raise(show: Show) -> None:
+    refused = show.asked()["/fractal/out/state/osc_refused"]
     now = b"\0\0\0\0\0\0\0\1"
     inner = osc_message("/fractal/param/temperature", b",f", struct.pack(">f", 0.7))
     deep = inner
@@ -177,7 +179,7 @@ def test_bundles_from_hell_neither_hang_nor_raise(show: Show) -> None:
     show.send(b"#bundle\0" + next_year + struct.pack(">i", len(inner)) + inner)  # now is when it is obeyed
     show.send(osc_message("/fractal/" + "*" * 16 + "x"))
     began_s = time.monotonic()
-    show.asked()
+    assert show.asked()["/fractal/out/state/osc_refused"] > refused
     assert time.monotonic() - began_s < 1.0
     show.goes_on()
     assert "Traceback" not in show.log
@@ -185,6 +187,7 @@ def test_bundles_from_hell_neither_hang_nor_raise(show: Show) -> None:
 
 @accident("two-daemons")
 def test_a_second_daemon_says_what_is_taken_and_the_first_plays_on(show: Show, tmp_path: Path) -> None:
+    restarts = show.asked()["/fractal/out/state/restarts"]
     command = [sys.executable, "-m", "fractal_live.cli", "run", "--no-dashboard", "--sync", "internal"]
     second = subprocess.run(
         [*command, "--osc-port", str(show.running.osc_port)],
@@ -198,11 +201,13 @@ def test_a_second_daemon_says_what_is_taken_and_the_first_plays_on(show: Show, t
     assert str(show.running.osc_port) in second.stderr and "--osc-port" in second.stderr
     assert "Traceback" not in second.stderr
     show.goes_on()
+    assert show.asked()["/fractal/out/state/restarts"] == restarts
 
 
 @accident("model-killed")
 def test_a_killed_model_is_started_again_and_the_fallbacks_play_meanwhile(show: Show) -> None:
     show.has_spare()
+    restarts = show.asked()["/fractal/out/state/restarts"]
     returned = show.log.count("a model is there again")
     killed = show.children()["model"]
     os.kill(killed, signal.SIGKILL)
@@ -214,17 +219,35 @@ def test_a_killed_model_is_started_again_and_the_fallbacks_play_meanwhile(show: 
     counted = show.asked()["/fractal/out/state/underruns"]
     show.goes_on()
     assert show.asked()["/fractal/out/state/underruns"] <= counted + 1, "its bars play"
+    assert show.asked()["/fractal/out/state/restarts"] == restarts + 1
 
 
 @accident("stage-killed")
 def test_a_killed_stage_is_started_again_and_goes_on_where_it_was(show: Show) -> None:
+    before, before_s = show.asked(), time.monotonic()
     os.kill(show.children()["stage"], signal.SIGKILL)
     show.says("the stage process ended; it is being started again")
     time.sleep(0.5)
     show.listens_anew()
     show.goes_on(15)
+    after, bars = show.asked(), (time.monotonic() - before_s) / BAR_S
+    assert after["/fractal/out/bar"] - before["/fractal/out/bar"] == pytest.approx(bars, abs=1.5), "as if it had lived"
+    assert after["/fractal/out/state/restarts"] == before["/fractal/out/state/restarts"] + 1
+    assert after["/fractal/out/state/underruns"] >= before["/fractal/out/state/underruns"], "its own are not forgotten"
     assert "Traceback" not in show.log
     assert show.children().keys() == {"stage", "model"}
+
+
+def test_a_stage_that_hangs_is_ended_and_another_goes_on(show: Show) -> None:
+    before, ended = show.asked(), show.log.count("the stage process ended")
+    hung = show.children()["stage"]
+    os.kill(hung, signal.SIGSTOP)
+    wait_for(lambda: show.log.count("the stage process ended") > ended, 6, "it to be noticed")
+    time.sleep(0.5)
+    show.listens_anew()
+    show.goes_on(15)
+    assert show.children()["stage"] != hung
+    assert show.asked()["/fractal/out/state/restarts"] == before["/fractal/out/state/restarts"] + 1
 
 
 def test_processes_that_stood_still_for_seconds_go_on(show: Show) -> None:
@@ -249,7 +272,9 @@ def test_a_taken_port_name_still_opens_a_port_and_says_its_name(show: Show, tmp_
     ports = jack_midi_ports("output")
     other = tmp_path / "other"
     other.mkdir()
-    with instrument(other, "--sync", "internal", "--tempo", "140", "--seed", "4", "--bars", "2") as second:
+    picture = tmp_path / "last.svg"
+    options = ("--sync", "internal", "--tempo", "140", "--seed", "4", "--bars", "2", "--picture", str(picture))
+    with instrument(other, *options) as second:
         wait_for(lambda: len(jack_midi_ports("output")) > len(ports), 60, "a second port")
         new = next(port for port in jack_midi_ports("output") if port not in ports)
         assert "fractal-live" in new
@@ -257,6 +282,7 @@ def test_a_taken_port_name_still_opens_a_port_and_says_its_name(show: Show, tmp_
         wait_for(lambda: any(message[0] & 0xF0 == 0x90 for message in heard.messages), 60, "music from the second")
         second.process.wait(30)
         heard.close()
+    assert new.partition(":")[0] in picture.read_text(encoding="utf-8").replace("&#160;", " ")
     show.listens_anew()  # while clients come and go a server may lose what is under way
     show.goes_on()
 

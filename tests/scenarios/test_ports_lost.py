@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import socket
+import struct
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -50,6 +51,13 @@ class Questioner:
         self._send("/fractal/query")
         self._await_state()
         return time.monotonic() - asked_s
+
+    def counted(self, name: str) -> int:
+        """What the daemon says next of one of its counts."""
+        address = f"/fractal/out/state/{name}".encode() + b"\0"
+        while not (datagram := self._socket.recv(65536)).startswith(address):
+            pass
+        return struct.unpack(">i", datagram[-4:])[0]
 
     def close(self) -> None:
         self._socket.close()
@@ -100,6 +108,7 @@ def test_port_2_a_killed_server_stops_neither_the_daemon_nor_the_music(
         wait_for(lambda: len(ons(after.messages)) > 5, RETURN_LIMIT_S, "music again")
         heard_s = time.monotonic() - returned_s
         answers_s += [questioner.ask() for _ in range(10)]
+        counted = questioner.counted("restarts") if midi_api == "jack" else questioner.counted("faults")
         assert running.leave() == 0
         time.sleep(0.1)  # what the server still carries
         after.close()
@@ -109,7 +118,7 @@ def test_port_2_a_killed_server_stops_neither_the_daemon_nor_the_music(
                 f"longest answer {max(answers_s) * 1e3:.0f} ms of {len(answers_s)}"
             )
     assert max(answers_s) <= ANSWER_LIMIT_S
-    assert said(running).count(GONE) == 1
+    assert said(running).count(GONE) == 1 == counted
     struck, closed = ons(after.messages), offs(after.messages)
     assert all(closed.count(pitch) >= struck.count(pitch) for pitch in set(struck))
 
@@ -190,6 +199,7 @@ def test_port_1_a_named_port_that_vanishes_and_returns_is_played_again(midi_api:
             daemon.send(pipes.PlayBar(sixteenths(1), 1, sixteenths(2)), pipes.PlayBar(sixteenths(2), 1, Bar(3)))
             wait_for(lambda: len(ons(synth.messages)) > 3, 8, "music again")
             assert_told_where_we_are(synth.messages)
+            assert daemon.hear(pipes.StageHealth, claim=lambda health: health.faults > 1).faults == 2
         synth.close()
 
 
