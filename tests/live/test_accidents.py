@@ -86,6 +86,7 @@ def test_a_clock_that_stops_is_held_or_stops_the_music_as_configured(tmp_path: P
             assert heard == 0 and not evening.ear.sounding
             assert "stopped" in evening.shown()
             assert not evening.player.transport.is_rolling
+            assert counted(evening, "dropped_clocks") == counted(evening, "underruns") == 0, "nothing was due"
 
 
 @accident("clock-doubles")
@@ -98,6 +99,7 @@ def test_clocks_that_come_twice_move_nothing(tmp_path: Path) -> None:
         assert "bpm locked" in evening.shown()
         assert abs(evening.player.transport.tempo_bpm - 120) < 2
         assert evening.counts["whole bars"] == evening.counts["bars"] - 1 > 10
+        assert counted(evening, "dropped_clocks") == counted(evening, "underruns") == 0
 
 
 @accident("clock-jumps-2x")
@@ -114,7 +116,7 @@ def test_a_tempo_that_jumps_to_its_double_is_followed_within_a_beat(tmp_path: Pa
         assert error_ms(leader) < 5
         assert re.search(r"1(39\.[5-9]|40\.[0-4])\d* bpm locked", evening.shown())
         assert evening.counts["whole bars"] == evening.counts["bars"] - 1
-        assert evening.counts["fallbacks"] == 0
+        assert counted(evening, "underruns") == evening.counts["fallbacks"] == 0
 
 
 @accident("clock-jitters-10ms")
@@ -148,6 +150,7 @@ def test_a_second_start_begins_anew_with_every_note_closed(tmp_path: Path) -> No
         assert error_ms(leader) < 2
         assert "playing  bar 2." in evening.shown() or "playing  bar 3." in evening.shown()
         assert evening.counts["bars"] >= 5 and evening.counts["fallbacks"] <= 1
+        assert counted(evening, "underruns") == evening.counts["fallbacks"] and counted(evening, "dropped_clocks") == 0
 
 
 @accident("spp-while-rolling")
