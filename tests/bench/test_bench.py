@@ -112,7 +112,7 @@ def test_bar_measures_request_to_notes_and_a_rival_beside_it(tmp_path: Path) -> 
 @pytest.mark.parametrize(
     ("options", "complaint"),
     [
-        (("soak", "--faults", "model,flood"), "--faults is 'flood'; allowed: model, stage, hang, clock, none"),
+        (("soak", "--faults", "model,flood"), "--faults is 'flood'; allowed: model, stage, hang, clock, port, none"),
         (("soak", "--sync", "osc"), "--sync is 'osc'; allowed: auto, midi, internal"),
         (("bar", "--against", "nothing"), "nothing: neither a file nor shipped with the program"),
     ],
