@@ -33,8 +33,8 @@ class PipeWriter:
 
     def abandon(self) -> None:
         """Ends the thread as soon as it can; what waits is not sent."""
+        self._is_closing = True  # first: the thread may be between looking and taking
         self._outgoing.clear()
-        self._is_closing = True
         self._has_outgoing.set()
 
     def close(self) -> None:
@@ -52,5 +52,8 @@ class PipeWriter:
                     self._connection.send(self._outgoing.popleft())
                 if self._is_closing:
                     return
-        except (OSError, ValueError, TypeError, IndexError):  # the last two: closed or abandoned in the middle of it
+        except (OSError, ValueError):
             self._on_broken()
+        except (TypeError, IndexError):  # closed while it wrote, or abandoned before it took
+            if not self._is_closing:
+                raise
